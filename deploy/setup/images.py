@@ -1,0 +1,203 @@
+"""Images that need no registry: a tiny one for the tests and, where none answers, a base for the examples."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from deploy.setup import debian
+from deploy.setup.shell import MACHINE, PersonNeeded, SetupFailed, alone, ask, clean_environment, say
+
+BUSYBOX = "machete-busybox:latest"
+BASE = "machete-base:bookworm"
+PUBLIC_BASE = "python:3.12-slim"  # what the examples' Dockerfiles stand on unless told otherwise
+BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
+RECIPE_LABEL = "io.machete.setup.recipe"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
+PROBE_SECONDS = 10.0
+
+
+def build_args() -> dict[str, str]:
+    """Arguments with which the examples build on this machine: none where the public base can be had."""
+    if not _has(PUBLIC_BASE) and _has(BASE):
+        return {"BASE_IMAGE": BASE}
+    return {}
+
+
+def ensure() -> None:
+    with alone(MACHINE):
+        _ensure_busybox()
+        _ensure_base()
+
+
+def _has(image: str, recipe: str | None = None) -> bool:
+    """Is the image here, and made by this recipe (any, if None)?"""
+    template = "{{.Id}}" if recipe is None else f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}'
+    code, answer = ask(["docker", "image", "inspect", "--format", template, image])
+    return code == 0 and recipe in (None, answer)
+
+
+def _recipe(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+
+
+def _ensure_busybox() -> None:
+    recipe = _recipe("busybox", "1")
+    if _has(BUSYBOX, recipe):
+        return say(f"images: {BUSYBOX} is there")
+    program = _static_busybox()
+    applets = ask([program, "--list"])[1].split()
+    say(f"images: making {BUSYBOX} ({len(applets)} applets)")
+    _import(
+        BUSYBOX, busybox_archive(program.read_bytes(), applets), recipe, ['CMD ["/bin/sh"]', "ENV PATH=/bin"]
+    )
+
+
+def _static_busybox() -> Path:
+    if not _is_static(_busybox()):
+        if os.geteuid() != 0 or not debian.is_bookworm():
+            raise PersonNeeded(
+                f"no static busybox here, from which {BUSYBOX} is made: install the package busybox-static"
+            )
+        debian.ensure_packages(["busybox-static"])
+    program = _busybox()
+    if program is None or not _is_static(program):
+        raise SetupFailed(f"the busybox found ({program}) is not statically linked: install busybox-static")
+    return program
+
+
+def _busybox() -> Path | None:
+    found = shutil.which("busybox")
+    return Path(found).resolve() if found else None
+
+
+def _is_static(program: Path | None) -> bool:
+    """A dynamically linked ELF program names its interpreter near its start."""
+    return program is not None and b"/ld-" not in program.read_bytes()[:4096]
+
+
+def busybox_archive(program: bytes, applets: Iterable[str]) -> bytes:
+    """A root file system as tar: busybox, a link for each applet, and what programs expect to find."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for folder, mode in (("bin", 0o755), ("etc", 0o755), ("tmp", 0o1777), ("root", 0o700)):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            archive.addfile(entry)
+        users, groups = b"root:x:0:0:root:/root:/bin/sh\n", b"root:x:0:\n"
+        for name, content, mode in (
+            ("bin/busybox", program, 0o755),
+            ("etc/passwd", users, 0o644),
+            ("etc/group", groups, 0o644),
+        ):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), mode
+            archive.addfile(entry, io.BytesIO(content))
+        for applet in sorted(set(applets) - {"busybox"}):
+            entry = tarfile.TarInfo(f"bin/{applet}")
+            entry.type, entry.linkname = tarfile.SYMTYPE, "busybox"
+            archive.addfile(entry)
+    return buffer.getvalue()
+
+
+def _import(image: str, archive: bytes, recipe: str, changes: Iterable[str]) -> None:
+    options = [
+        word for change in (*changes, f"LABEL {RECIPE_LABEL}={recipe}") for word in ("--change", change)
+    ]
+    code, words = ask(["docker", "import", *options, "-", image], stdin=archive, timeout=300)
+    if code != 0:
+        raise SetupFailed(f"docker could not import {image}: {words}")
+
+
+def registry_answers() -> bool:
+    """A quick question for one small document; no image is fetched."""
+    return ask(["docker", "manifest", "inspect", PUBLIC_BASE], timeout=PROBE_SECONDS)[0] == 0
+
+
+def _ensure_base() -> None:
+    recipe = _recipe("base", "1", *BASE_PACKAGES)
+    if _has(BASE, recipe):
+        return say(f"images: {BASE} is there")
+    if _has(PUBLIC_BASE) or registry_answers():
+        return say(f"images: the examples stand on {PUBLIC_BASE}")
+    if os.geteuid() != 0 or not debian.is_bookworm():
+        raise PersonNeeded(
+            f"no image registry can be reached, and only root on Debian 12 can make {BASE} from packages: "
+            f"give the engine access to a registry, or load an image named {PUBLIC_BASE}"
+        )
+    debian.ensure_packages(["debootstrap"])
+    say(f"images: no registry can be reached; making {BASE} from Debian's packages (about a minute)")
+    _remove_abandoned_roots()
+    root = Path(tempfile.mkdtemp(prefix="machete-base.", dir="/var/tmp"))
+    try:
+        _bootstrap(root)
+        _trust_what_the_host_trusts(root)
+        _import(BASE, _packed(root), recipe, ['CMD ["python3"]', f"ENV PATH={PATH}"])
+    finally:
+        shutil.rmtree(root)
+
+
+def _remove_abandoned_roots() -> None:
+    """What a killed set-up left. Its mounts went with its own mount namespace: nothing else hangs below."""
+    for root in Path("/var/tmp").glob("machete-base.*"):
+        shutil.rmtree(root)
+
+
+def _bootstrap(root: Path) -> None:
+    packages = ",".join(BASE_PACKAGES)
+    # Namespaces of its own: when we are killed, its processes and what it mounted go with us.
+    alone_in = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+    what = [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={packages}",
+        debian.OWN,
+        str(root),
+        debian.mirror(),
+    ]
+    argv = [*alone_in, *what]
+    environment = {**clean_environment(), "DEBIAN_FRONTEND": "noninteractive"}
+    done = subprocess.run(
+        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise SetupFailed("debootstrap failed:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
+    for folder in (
+        "var/cache/apt/archives",
+        "var/lib/apt/lists",
+        "usr/share/doc",
+        "usr/share/man",
+        "usr/share/locale",
+    ):
+        shutil.rmtree(root / folder, ignore_errors=True)
+        (root / folder).mkdir(parents=True)
+
+
+def _trust_what_the_host_trusts(root: Path) -> None:
+    """Behind an inspecting proxy a machine has its own authority; builds on this base meet the same proxy."""
+    host = Path(os.environ.get("SSL_CERT_FILE") or CERTIFICATES)
+    inside = root / CERTIFICATES.relative_to("/")
+    if not host.is_file() or host.read_bytes() == inside.read_bytes():
+        return
+    inside.write_bytes(host.read_bytes())
+    # pip carries its own list of authorities and would not look at the system's.
+    (root / "etc/pip.conf").write_text(f"[global]\ncert = {CERTIFICATES}\n")
+
+
+def _packed(root: Path) -> bytes:
+    done = subprocess.run(
+        ["tar", "--create", "--one-file-system", "--directory", str(root), "."],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SetupFailed(f"tar could not pack {root}: {done.stderr.decode(errors='replace')}")
+    return done.stdout

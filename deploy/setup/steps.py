@@ -1,0 +1,57 @@
+"""The steps of set-up in their order, and the exit codes people and scripts rely on."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from deploy.setup import daemon, engine, images, python_env
+from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
+
+ROOT = Path(__file__).resolve().parents[2]
+DONE, FAILED, PERSON_NEEDED = 0, 1, 3
+
+
+def dependencies() -> None:
+    with alone(ROOT):
+        python_env.ensure(ROOT)
+
+
+def everything() -> None:
+    dependencies()
+    engine.ensure()
+    images.ensure()
+
+
+STEPS: dict[str, Callable[[], None]] = {
+    "all": everything,
+    "python": dependencies,
+    "engine": engine.ensure,
+    "images": images.ensure,
+    "engine-status": engine.status,
+    "engine-stop": daemon.stop,
+}
+
+
+def main(arguments: list[str]) -> int:
+    name = arguments[0] if arguments else "all"
+    if name not in STEPS or len(arguments) > 1:
+        sys.stderr.write(f"setup: unknown step {' '.join(arguments)!r}; there are: {', '.join(STEPS)}\n")
+        return FAILED
+    # Daemons, dpkg and iptables live where the PATH of a plain login shell does not look.
+    os.environ["PATH"] = os.pathsep.join(
+        (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
+    )
+    try:
+        STEPS[name]()
+    except PersonNeeded as what:
+        sys.stderr.write(f"setup: {what}\n")
+        return PERSON_NEEDED
+    except SetupFailed as problem:
+        sys.stderr.write(f"setup: failed: {problem}\n")
+        return FAILED
+    if name == "all":
+        say("ready")
+    return DONE
