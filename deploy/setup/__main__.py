@@ -7,9 +7,7 @@ import sys
 # Older Pythons must be able to read this file, to be told so: no newer syntax above the next line.
 if sys.version_info < (3, 11):  # noqa: UP036
     found = sys.version.split()[0]
-    sys.exit(
-        "set-up needs Python 3.11 or newer, this is " + found + ": run `make PYTHON=/path/to/python3.11 ...`"
-    )
+    sys.exit("set-up needs Python 3.11 or newer, this is " + found + ": run `make PYTHON=/path/to/python3.11 ...`")
 
 from deploy.setup.steps import main
 

@@ -64,9 +64,7 @@ def _delegate(root: Path) -> None:
         _enable(root, missing)
     except OSError as problem:
         if problem.errno != errno.EBUSY:
-            raise SetupFailed(
-                f"cannot delegate the controllers {missing} of {root}: {problem.strerror}"
-            ) from problem
+            raise SetupFailed(f"cannot delegate the controllers {missing} of {root}: {problem.strerror}") from problem
         _move_processes(root, root / "init")
         _enable(root, missing)
 

@@ -54,7 +54,7 @@ def process_state(pid: int, proc: Path = Path("/proc")) -> tuple[str, str] | Non
 
 
 def owner(pid_file: Path, program: str, proc: Path = Path("/proc")) -> int | None:
-    """The living `program` a pid file names; None for a dead one, a zombie, or another program of that pid."""
+    """The living `program` a pid file names; None for a dead one, a zombie, another program."""
     try:
         pid = int(pid_file.read_text())
     except (FileNotFoundError, ValueError):
@@ -92,9 +92,7 @@ def start() -> None:
         leftover = owner(CONTAINERD_PID_FILE, "containerd")
         if leftover is None:
             raise
-        say(
-            f"engine: the containerd of a former daemon (pid {leftover}) does not answer; going on without it"
-        )
+        say(f"engine: the containerd of a former daemon (pid {leftover}) does not answer; going on without it")
         _end(leftover)
         _remove_leftovers()
         _await_answer(_spawn())

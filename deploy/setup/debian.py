@@ -99,9 +99,7 @@ def parse_classic(text: str) -> list[Source]:
         pairs = (option.split("=", 1) for option in (found["options"] or "").split() if "=" in option)
         names = {"arch": "Architectures"}
         options = {names.get(name, name.title()): value.replace(",", " ") for name, value in pairs}
-        sources.append(
-            Source((found["uri"],), (found["suite"],), tuple(found["components"].split()), options)
-        )
+        sources.append(Source((found["uri"],), (found["suite"],), tuple(found["components"].split()), options))
     return sources
 
 
@@ -134,9 +132,7 @@ def machine_sources(folder: Path = Path("/etc/apt")) -> list[Source]:
     files = [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*.list"))]
     classic = [source for file in files if file.is_file() for source in parse_classic(file.read_text())]
     modern = sorted((folder / "sources.list.d").glob("*.sources"))
-    found = debian_sources(
-        [*classic, *(source for file in modern for source in parse_deb822(file.read_text()))]
-    )
+    found = debian_sources([*classic, *(source for file in modern for source in parse_deb822(file.read_text()))])
     if not found:
         raise SetupFailed(
             f"no entry for Debian's {OWN} (component main) in {folder}/sources.list "

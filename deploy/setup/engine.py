@@ -15,7 +15,7 @@ CONSENT = "MACHETE_SETUP_ENGINE"
 
 @dataclass(frozen=True)
 class Machine:
-    """What is there. `server`: version of the engine that answers; `may_install`: we are root on Debian 12."""
+    """What is there. `server`: version of the engine that answers; `may_install`: root on Debian 12."""
 
     server: str | None
     client: bool
@@ -116,9 +116,7 @@ def _ask_consent(work: Work) -> None:
     if answer is None and on_terminal():
         answer = input(f"setup: may I {what} on this machine? [y/N] ").strip().lower() in ("y", "yes")
     if not answer:
-        raise PersonNeeded(
-            f"set-up would {what}: run `{CONSENT}=1 make setup` to allow it, or do it yourself"
-        )
+        raise PersonNeeded(f"set-up would {what}: run `{CONSENT}=1 make setup` to allow it, or do it yourself")
 
 
 def status() -> None:
@@ -126,7 +124,4 @@ def status() -> None:
     if version is None:
         raise SetupFailed("no Docker Engine answers; `make setup` starts one")
     ours = daemon.owner(daemon.OURS, "dockerd")
-    say(
-        f"engine: Docker {version} answers"
-        + (f", started by set-up (pid {ours}, log {daemon.LOG})" if ours else "")
-    )
+    say(f"engine: Docker {version} answers" + (f", started by set-up (pid {ours}, log {daemon.LOG})" if ours else ""))

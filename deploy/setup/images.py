@@ -56,9 +56,7 @@ def _ensure_busybox() -> None:
     program = _static_busybox()
     applets = ask([program, "--list"])[1].split()
     say(f"images: making {BUSYBOX} ({len(applets)} applets)")
-    _import(
-        BUSYBOX, busybox_archive(program.read_bytes(), applets), recipe, ['CMD ["/bin/sh"]', "ENV PATH=/bin"]
-    )
+    _import(BUSYBOX, busybox_archive(program.read_bytes(), applets), recipe, ['CMD ["/bin/sh"]', "ENV PATH=/bin"])
 
 
 def _static_busybox() -> Path:
@@ -109,12 +107,14 @@ def busybox_archive(program: bytes, applets: Iterable[str]) -> bytes:
 
 
 def _import(image: str, archive: bytes, recipe: str, changes: Iterable[str]) -> None:
-    options = [
-        word for change in (*changes, f"LABEL {RECIPE_LABEL}={recipe}") for word in ("--change", change)
-    ]
+    options = [word for change in (*changes, f"LABEL {RECIPE_LABEL}={recipe}") for word in ("--change", change)]
+    had_one, former = ask(["docker", "image", "inspect", "--format", "{{.Id}}", image])
     code, words = ask(["docker", "import", *options, "-", image], stdin=archive, timeout=300)
     if code != 0:
         raise SetupFailed(f"docker could not import {image}: {words}")
+    if had_one == 0:
+        # Refused while a container or another image still stands on it: then it stays, unnamed.
+        ask(["docker", "image", "rm", former])
 
 
 def registry_answers() -> bool:
@@ -165,9 +165,7 @@ def _bootstrap(root: Path) -> None:
     ]
     argv = [*alone_in, *what]
     environment = {**clean_environment(), "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(
-        argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise SetupFailed("debootstrap failed:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
     for folder in (

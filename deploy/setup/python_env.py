@@ -70,9 +70,7 @@ def _version_of(python: Path) -> str:
 def _works(python: Path) -> bool:
     """False also where a half made environment, or one moved here from elsewhere, has no pip of its own."""
     expected = python.parent.parent
-    probe = (
-        "import pathlib, pip, sys; print(sys.version_info >= (3, 11) and pathlib.Path(sys.prefix).resolve())"
-    )
+    probe = "import pathlib, pip, sys; print(sys.version_info >= (3, 11) and pathlib.Path(sys.prefix).resolve())"
     code, answer = ask([python, "-c", probe])
     return code == 0 and answer == str(expected.resolve())
 

@@ -32,15 +32,11 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES}
 
 
-def run(
-    argv: Sequence[str | Path], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None
-) -> None:
+def run(argv: Sequence[str | Path], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
     """Run a program whose output people should see; raises SetupFailed with its exit code."""
     command = [str(part) for part in argv]
     try:
-        code = subprocess.run(
-            command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False
-        ).returncode
+        code = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
     except OSError as problem:
         raise SetupFailed(f"cannot run {command[0]}: {problem.strerror}") from problem
     if code != 0:

@@ -41,9 +41,7 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"setup: unknown step {' '.join(arguments)!r}; there are: {', '.join(STEPS)}\n")
         return FAILED
     # Daemons, dpkg and iptables live where the PATH of a plain login shell does not look.
-    os.environ["PATH"] = os.pathsep.join(
-        (os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin")
-    )
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
     try:
         STEPS[name]()
     except PersonNeeded as what:

@@ -1,0 +1,29 @@
+"""What all tests share. The folder a test lies in is its marker: `-m engine` runs tests/engine."""
+
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for folder in sorted(entry.name for entry in TESTS.iterdir() if entry.is_dir()):
+        config.addinivalue_line("markers", f"{folder}: the tests in tests/{folder}; set by folder")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folders = item.path.relative_to(TESTS).parts[:-1]
+        if folders:
+            item.add_marker(folders[0])
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):
+    """A promise nobody looked at is not kept: a skipped test fails."""
+    report: pytest.TestReport = yield
+    if report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and no test may be: {report.longrepr}"
+    return report
