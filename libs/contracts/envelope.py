@@ -1,0 +1,152 @@
+"""The wire form of every message: a CloudEvents 1.0 structured JSON envelope.
+
+`Message` is the base of all of them. A class names its subject and its type once; the registry
+of types is what `decode` knows. Within v1 fields are only added, and optional, so unknown fields
+of a newer sender are ignored.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+
+from libs.contracts.subjects import Subject
+
+CONTENT_TYPE = "application/cloudevents+json"
+SCHEMA_PREFIX = "urn:machete:schema:v1:"
+
+
+class Undecodable(ValueError):
+    """Bytes that are no message of ours; the text says what is wrong with them."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Message(Frozen):
+    """Something said on the bus: its class gives its type and its subject."""
+
+    subject_form: ClassVar[Subject]
+    type: ClassVar[str]
+    registry: ClassVar[dict[str, type[Message]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if "type" in cls.__dict__:
+            known = Message.registry.setdefault(cls.type, cls)
+            if known is not cls:
+                raise TypeError(f"{cls.__name__} and {known.__name__} both call themselves {cls.type}")
+
+    @property
+    def subject(self) -> str:
+        return self.subject_form.build(self.subject_fields())
+
+    def subject_fields(self) -> Mapping[str, object]:
+        """The values of the subject's fields; the message's own attributes unless a class says otherwise."""
+        return {field: getattr(self, field) for field in self.subject_form.fields}
+
+
+AnyMessage = TypeVar("AnyMessage", bound=Message, covariant=True)  # noqa: PLC0105
+
+
+def new_message_id() -> str:
+    return secrets.token_hex(12)
+
+
+class Envelope(Frozen, Generic[AnyMessage]):
+    """One message with where, when and why it was said."""
+
+    id: str
+    source: str
+    time: datetime
+    data: AnyMessage
+    correlation: str | None = None
+    causation: str | None = None
+
+    def encode(self) -> bytes:
+        return (
+            _Wire(
+                id=self.id,
+                source=self.source,
+                type=type(self.data).type,
+                subject=self.data.subject,
+                time=self.time,
+                dataschema=SCHEMA_PREFIX + type(self.data).__name__,
+                correlationid=self.correlation,
+                causationid=self.causation,
+                data=self.data.model_dump(mode="json", exclude_none=True),
+            )
+            .model_dump_json(exclude_none=True)
+            .encode()
+        )
+
+
+class _Wire(Frozen):
+    specversion: Literal["1.0"] = "1.0"
+    id: str = Field(min_length=1, max_length=200)
+    source: str = Field(min_length=1, max_length=200)
+    type: str
+    subject: str
+    time: AwareDatetime
+    datacontenttype: str = "application/json"
+    dataschema: str | None = None
+    correlationid: str | None = None
+    causationid: str | None = None
+    data: dict[str, Any]
+
+
+def envelop(
+    message: AnyMessage,
+    source: str,
+    *,
+    id: str | None = None,
+    correlation: str | None = None,
+    causation: str | None = None,
+) -> Envelope[AnyMessage]:
+    return Envelope[Any](
+        id=id or new_message_id(),
+        source=source,
+        time=datetime.now(UTC),
+        data=message,
+        correlation=correlation,
+        causation=causation,
+    )
+
+
+def decode(raw: bytes, subject: str | None = None) -> Envelope[Message]:
+    """The message in these bytes; raises `Undecodable`, also when the subject it came on is not its own."""
+    try:
+        wire = _Wire.model_validate_json(raw)
+    except ValidationError as problem:
+        raise Undecodable(f"not a CloudEvents envelope: {_first(problem)}") from None
+    kind = Message.registry.get(wire.type)
+    if kind is None:
+        raise Undecodable(f"unknown message type {wire.type[:100]!r}")
+    try:
+        data = kind.model_validate(wire.data)
+        own = data.subject
+    except ValueError as problem:
+        raise Undecodable(f"{wire.type}: {_first(problem)}") from None
+    if subject is not None and own != subject:
+        raise Undecodable(f"{wire.type} says it is for {own} but came on {subject}")
+    return Envelope[Any].model_construct(
+        id=wire.id,
+        source=wire.source,
+        time=wire.time,
+        data=data,
+        correlation=wire.correlationid,
+        causation=wire.causationid,
+    )
+
+
+def _first(problem: ValueError) -> str:
+    if not isinstance(problem, ValidationError):
+        return str(problem)
+    first = problem.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first["loc"] else first["msg"]

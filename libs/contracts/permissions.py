@@ -1,0 +1,148 @@
+"""Which subjects each NATS user may use: the least that its service needs, from the first day.
+
+`platform` provisions and is used for nothing else. An inbox prefix of its own for every user keeps
+answers from other eyes.
+"""
+
+from libs.contracts import subjects
+from libs.contracts.envelope import Frozen
+from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, LOGS, NAMES, PRESENCE, SOURCES, STATES, TASKS
+
+_NAMES = f"KV_{NAMES.name}"
+_PRESENCE = f"KV_{PRESENCE.name}"
+_SOURCES = f"OBJ_{SOURCES.name}"
+
+
+class Permissions(Frozen):
+    """`responds`: may answer whoever asked it, on the asker's inbox, once."""
+
+    publish: tuple[str, ...]
+    subscribe: tuple[str, ...]
+    responds: bool = False
+
+
+def permissions() -> dict[str, Permissions]:
+    return {
+        "platform": Permissions(
+            publish=("$JS.API.>", "$JS.ACK.>", "$KV.>"),
+            subscribe=("_INBOX_platform.>",),
+        ),
+        "gateway": _gateway(),
+        "installer": _installer(),
+        "orchestrator": _orchestrator(),
+        "status": _status(),
+    }
+
+
+def _gateway() -> Permissions:
+    return Permissions(
+        publish=(
+            *(subject.filter() for subject in subjects.COMMAND.values()),
+            subjects.RECORD.filter(),
+            "machete.qry.v1.status.*",
+            f"$KV.{NAMES.name}.>",
+            *_reads(COMMANDS.name, EVENTS.name, _NAMES),
+        ),
+        subscribe=("_INBOX_gateway.>", "machete.qry.v1.gateway.*"),
+        responds=True,
+    )
+
+
+def _worker(service: str) -> tuple[str, ...]:
+    """What everyone who carries out commands writes and reads."""
+    return (
+        subjects.RECORD.filter(),
+        subjects.STEP.filter(),
+        subjects.STATE.filter(),
+        subjects.LOG.filter(),
+        subjects.DEAD_LETTER.filter(),
+        f"$KV.{NAMES.name}.name.*",
+        *_consumes(COMMANDS.name, service),
+        *_reads(COMMANDS.name, EVENTS.name, STATES.name, LOGS.name, DEAD_LETTERS.name, _NAMES),
+    )
+
+
+def _installer() -> Permissions:
+    return Permissions(
+        publish=(
+            *_worker("installer"),
+            *(subject.filter() for subject in subjects.TASK.values()),
+            f"$O.{SOURCES.name}.>",
+            *_reads(_SOURCES),
+            f"$JS.API.STREAM.PURGE.{_SOURCES}",
+            *_follows(_SOURCES),
+            *_follows(STATES.name),
+            "machete.qry.v1.gateway.authenticate",
+        ),
+        subscribe=("_INBOX_installer.>", subjects.RECORD.filter(), subjects.STEP.filter()),
+    )
+
+
+def _orchestrator() -> Permissions:
+    return Permissions(
+        publish=(
+            *_worker("orchestrator"),
+            subjects.COMMAND["start"].filter(),
+            subjects.TOOL_ENGINE.filter(),
+            subjects.ENGINE.filter(),
+            *_consumes(TASKS.name, "orchestrator-tasks"),
+            *_reads(TASKS.name, _SOURCES, _PRESENCE),
+            *_follows(_SOURCES),
+            *_follows(STATES.name),
+            f"$KV.{PRESENCE.name}.>",
+            "machete.qry.v1.gateway.authenticate",
+        ),
+        subscribe=("_INBOX_orchestrator.>", subjects.RECORD.filter(), subjects.STEP.filter()),
+    )
+
+
+def _status() -> Permissions:
+    return Permissions(
+        publish=(
+            *_reads(EVENTS.name, STATES.name, LOGS.name, _NAMES),
+            *_follows(EVENTS.name),
+            *_follows(STATES.name),
+            *_follows(LOGS.name),
+            "machete.qry.v1.gateway.authenticate",
+        ),
+        subscribe=(
+            "_INBOX_status.>",
+            "machete.qry.v1.status.*",
+            subjects.RECORD.filter(),
+            subjects.STEP.filter(),
+            subjects.TOOL_ENGINE.filter(),
+            subjects.ENGINE.filter(),
+        ),
+        responds=True,
+    )
+
+
+def _reads(*streams: str) -> tuple[str, ...]:
+    """Single messages by sequence or subject, and what the stream holds."""
+    about = (f"$JS.API.STREAM.{what}.{stream}" for stream in streams for what in ("MSG.GET", "INFO"))
+    return ("$JS.API.INFO", *about)
+
+
+def _consumes(stream: str, consumer: str) -> tuple[str, ...]:
+    """Work from one durable consumer, made again as it was declared if it vanished."""
+    return (
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}",
+        f"$JS.API.CONSUMER.INFO.{stream}.{consumer}",
+        f"$JS.API.CONSUMER.CREATE.{stream}.{consumer}",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.{consumer}",
+        f"$JS.ACK.{stream}.{consumer}.>",
+    )
+
+
+def _follows(stream: str) -> tuple[str, ...]:
+    """Readers of its own on a stream."""
+    return (
+        f"$JS.API.CONSUMER.CREATE.{stream}.>",
+        f"$JS.API.CONSUMER.CREATE.{stream}",
+        f"$JS.API.CONSUMER.DURABLE.CREATE.{stream}.*",
+        f"$JS.API.CONSUMER.INFO.{stream}.*",
+        f"$JS.API.CONSUMER.DELETE.{stream}.*",
+        f"$JS.API.CONSUMER.MSG.NEXT.{stream}.*",
+        f"$JS.ACK.{stream}.>",
+        f"$JS.FC.{stream}.>",
+    )

@@ -1,0 +1,93 @@
+"""Questions that services answer by core request/reply, and the shape of every answer.
+
+`position` is what a 202 carried: the answer waits until the projection has seen it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Generic, Literal, TypeVar
+
+from pydantic import Field
+
+from libs.contracts.envelope import Frozen, Message
+from libs.contracts.principals import Principal
+from libs.contracts.problems import Problem
+from libs.contracts.subjects import Subject
+from libs.contracts.views import OperationView, Page, ToolView
+
+MAX_WAIT = 60.0
+
+
+class Question(Message):
+    """`answered_with` is the model of a good answer's `result`."""
+
+    answered_with: ClassVar[type[Frozen]]
+
+
+def _subject(service: str, question: str) -> Subject:
+    return Subject(f"machete.qry.v1.{service}.{question}")
+
+
+class ListTools(Question):
+    """Tools by name; `after` is the cursor of the page before."""
+
+    type = "machete.query.list-tools.v1"
+    subject_form = _subject("status", "tools")
+    answered_with = Page
+    limit: int = Field(100, ge=1, le=500)
+    after: str | None = None
+    position: int | None = None
+
+
+class ShowTool(Question):
+    """One tool, by name or id."""
+
+    type = "machete.query.show-tool.v1"
+    subject_form = _subject("status", "tool")
+    answered_with = ToolView
+    tool: str = Field(max_length=64)
+    position: int | None = None
+
+
+class ListOperations(Question):
+    """Operations, newest first; of one tool (name or id), in one state, if asked for."""
+
+    type = "machete.query.list-operations.v1"
+    subject_form = _subject("status", "operations")
+    answered_with = Page
+    tool: str | None = Field(None, max_length=64)
+    state: str | None = None
+    limit: int = Field(100, ge=1, le=500)
+    after: str | None = None
+    position: int | None = None
+
+
+class ShowOperation(Question):
+    """One operation; with `wait`, up to so many seconds for its end."""
+
+    type = "machete.query.show-operation.v1"
+    subject_form = _subject("status", "operation")
+    answered_with = OperationView
+    operation: str = Field(max_length=64)
+    wait: float = Field(0, ge=0, le=MAX_WAIT)
+    position: int | None = None
+
+
+class AuthenticateToken(Question):
+    """Whose token this is: asked of the gateway by the services that have an HTTP edge of their own."""
+
+    type = "machete.query.authenticate-token.v1"
+    subject_form = _subject("gateway", "authenticate")
+    answered_with = Principal
+    token: str = Field(min_length=1, max_length=512)
+
+
+Result = TypeVar("Result", bound=Frozen | Principal)
+
+
+class Answer(Frozen, Generic[Result]):
+    """Either `result` or `problem`; `status` is what HTTP would say."""
+
+    status: Literal[200, 400, 401, 404, 409, 422, 503, 504] = 200
+    result: Result | None = None
+    problem: Problem | None = None

@@ -1,0 +1,1 @@
+"""The only place that knows the broker: connection, records, lanes, workers, tasks, readers."""

@@ -1,0 +1,297 @@
+"""One connection to NATS: publish until acknowledged, ask, subscribe, read single messages.
+
+nats-py does not retry a publish by itself; `publish` does, under one message id, so an outage
+shorter than `patience` is not noticed by anyone but the clock.
+"""
+
+# nats-py leaves the types of its keyword parameters open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import nats
+import structlog
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError, OutboundBufferLimitError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js.client import JetStreamContext
+from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+
+from libs.contracts.envelope import Envelope, Frozen, Message, decode, envelop
+from libs.contracts.problems import Problem
+from libs.contracts.queries import Answer, Question
+from libs.contracts.streams import Stream
+
+log = structlog.get_logger(__name__)
+
+WRONG_LAST_SEQUENCE = 10071
+STORE_REFUSED = 10077
+
+Result = TypeVar("Result", bound=Frozen)
+
+
+class Unavailable(Exception):
+    """NATS, or the service asked, did not answer in the time that the caller had patience for."""
+
+
+class Conflict(Exception):
+    """Somebody else wrote to the subject first."""
+
+
+class Refused(Exception):
+    """The stream takes no more (its size, or too many messages waiting under this subject)."""
+
+
+class Unanswerable(Exception):
+    """A question that was answered with a problem."""
+
+    def __init__(self, status: int, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.status = status
+        self.problem = problem
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where the stream put a message; `duplicate`: it had it already, there."""
+
+    sequence: int
+    duplicate: bool
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A message as a stream keeps it."""
+
+    sequence: int
+    subject: str
+    data: bytes
+
+    def open(self) -> Envelope[Message]:
+        return decode(self.data, self.subject)
+
+
+class Bus:
+    """A connected service. `source` is what its envelopes say they come from, e.g. `orchestrator/7f3k2a`."""
+
+    def __init__(self, connection: Client, source: str) -> None:
+        self.nats = connection
+        self.jetstream: JetStreamContext = connection.jetstream(timeout=2.0)
+        self.source = source
+        self._reconnects: set[asyncio.Event] = set()
+
+    @property
+    def connected(self) -> bool:
+        return self.nats.is_connected
+
+    async def publish(
+        self,
+        stream: Stream,
+        message: Message,
+        *,
+        id: str | None = None,
+        expected: int | None = None,
+        correlation: str | None = None,
+        causation: str | None = None,
+        patience: float = 30.0,
+    ) -> Stored:
+        """Acknowledged by the stream, or `Unavailable`, `Refused`, `Conflict`.
+
+        `expected` is the sequence that the last message under this subject must have (0: none).
+        A `Conflict` may be this very message, stored by a try whose answer was lost: look for its id.
+        """
+        envelope = envelop(message, self.source, id=id, correlation=correlation, causation=causation)
+        headers = {"Nats-Msg-Id": envelope.id}
+        if expected is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        return await self._publish(stream, message.subject, envelope.encode(), headers, patience)
+
+    async def _publish(
+        self, stream: Stream, subject: str, payload: bytes, headers: dict[str, str], patience: float
+    ) -> Stored:
+        give_up = asyncio.get_running_loop().time() + patience
+        while True:
+            try:
+                ack = await self.jetstream.publish(subject, payload, stream=stream.name, headers=dict(headers))
+                return Stored(ack.seq, bool(ack.duplicate))
+            except APIError as problem:
+                if problem.err_code == WRONG_LAST_SEQUENCE:
+                    raise Conflict(subject) from None
+                if problem.err_code == STORE_REFUSED:
+                    raise Refused(problem.description or "the stream is full") from None
+                if problem.code != 503:
+                    raise
+                cause: Exception = problem
+            except (NatsTimeout, NoStreamResponseError, NoRespondersError, OutboundBufferLimitError) as problem:
+                cause = problem
+            if asyncio.get_running_loop().time() >= give_up:
+                raise Unavailable(f"{stream.name} did not acknowledge within {patience:g} s: {cause!r}") from cause
+            await asyncio.sleep(0.1)
+
+    async def last(self, stream: Stream, subject: str) -> Kept | None:
+        """The newest message under a subject, asked of the stream's leader."""
+        return await self._get(stream, subject, None)
+
+    async def next(self, stream: Stream, subject: str, sequence: int) -> Kept | None:
+        """The first message under a subject (wildcards allowed) at or after a sequence, asked of the leader."""
+        return await self._get(stream, subject, sequence)
+
+    async def at(self, stream: Stream, sequence: int) -> Kept | None:
+        return await self._reading(lambda: self.jetstream.get_msg(stream.name, seq=sequence))
+
+    async def _get(self, stream: Stream, subject: str, sequence: int | None) -> Kept | None:
+        if sequence is None:
+            return await self._reading(lambda: self.jetstream.get_last_msg(stream.name, subject))
+        return await self._reading(
+            lambda: self.jetstream.get_msg(stream.name, seq=sequence, subject=subject, next=True)
+        )
+
+    async def _reading(self, read: Callable[[], Awaitable[Any]], patience: float = 30.0) -> Kept | None:
+        give_up = asyncio.get_running_loop().time() + patience
+        while True:
+            try:
+                found = await read()
+                return Kept(found.seq, found.subject, found.data or b"")
+            except NotFoundError:
+                return None
+            except (NatsTimeout, NoStreamResponseError, NoRespondersError, APIError) as problem:
+                if isinstance(problem, APIError) and problem.code != 503:
+                    raise
+                if asyncio.get_running_loop().time() >= give_up:
+                    raise Unavailable(f"no answer from JetStream within {patience:g} s: {problem!r}") from problem
+                await asyncio.sleep(0.1)
+
+    async def ask(self, question: Question, result: type[Result], *, patience: float = 5.0) -> Result:
+        """The answer's result; raises `Unanswerable` with the problem in it, `Unavailable` when nobody answers."""
+        payload = envelop(question, self.source).encode()
+        try:
+            reply = await self.nats.request(question.subject, payload, timeout=patience)
+        except (NatsTimeout, NoRespondersError) as problem:
+            service = question.subject.split(".")[3]
+            raise Unavailable(f"the {service} service does not answer; is it running?") from problem
+        answer = Answer[result].model_validate_json(reply.data)
+        if answer.result is None:
+            raise Unanswerable(answer.status, answer.problem or Problem(code="no_answer", message="An empty answer."))
+        return answer.result
+
+    async def answer(
+        self, question: type[Question], respond: Callable[[Any], Awaitable[Answer[Any]]], *, queue: str
+    ) -> None:
+        """Answer every question of this type; replicas of one queue share them."""
+        pending: set[asyncio.Task[None]] = set()
+
+        async def reply(message: Msg) -> None:
+            try:
+                asked = decode(message.data, message.subject)
+                answer = await respond(asked.data)
+            except ValueError as problem:
+                answer = Answer[Any](status=400, problem=Problem(code="bad_question", message=str(problem)))
+            except Exception:
+                log.exception("question failed", subject=message.subject)
+                answer = Answer[Any](
+                    status=503, problem=Problem(code="internal_error", message="See the service's log.")
+                )
+            await message.respond(answer.model_dump_json().encode())
+
+        async def receive(message: Msg) -> None:
+            task = asyncio.create_task(reply(message))
+            pending.add(task)
+            task.add_done_callback(pending.discard)
+
+        await self.nats.subscribe(question.subject_form.filter(), queue=queue, cb=receive)
+
+    @asynccontextmanager
+    async def listening(self, subject: str, hear: Callable[[Msg], None]) -> AsyncGenerator[None]:
+        """Hear what is published under a subject from now on, at most once: a hint to look, never the truth."""
+
+        async def receive(message: Msg) -> None:
+            hear(message)
+
+        subscription = await self.nats.subscribe(subject, cb=receive)
+        await self.nats.flush()
+        try:
+            yield
+        finally:
+            if not self.nats.is_closed:
+                await subscription.unsubscribe()
+
+    @asynccontextmanager
+    async def noticing_reconnects(self) -> AsyncGenerator[asyncio.Event]:
+        """An event that is set whenever the connection came back: what was asked before it is not answered."""
+        event = asyncio.Event()
+        self._reconnects.add(event)
+        try:
+            yield event
+        finally:
+            self._reconnects.discard(event)
+
+    def reconnected(self) -> None:
+        for event in self._reconnects:
+            event.set()
+
+
+@asynccontextmanager
+async def connect(
+    url: str, *, user: str, password: str, service: str, source: str, on_closed: Callable[[], None] | None = None
+) -> AsyncGenerator[Bus]:
+    """A connection that reconnects for ever; `on_closed` is told if it ends all the same."""
+    holder: list[Bus] = []
+    leaving = False
+
+    async def noted(problem: Exception) -> None:
+        if not leaving:
+            log.warning("nats", problem=repr(problem))
+
+    async def reconnected() -> None:
+        log.info("nats reconnected")
+        holder[0].reconnected()
+
+    async def disconnected() -> None:
+        if not leaving:
+            log.warning("nats disconnected")
+
+    async def closed() -> None:
+        if not leaving and on_closed is not None:
+            on_closed()
+
+    connection = await nats.connect(
+        url,
+        user=user,
+        password=password,
+        name=source,
+        inbox_prefix=inbox_prefix(service).encode(),
+        allow_reconnect=True,
+        max_reconnect_attempts=-1,
+        reconnect_time_wait=0.2,
+        connect_timeout=2,
+        ping_interval=5,
+        max_outstanding_pings=2,
+        pending_size=8 * 1024 * 1024,
+        error_cb=noted,
+        reconnected_cb=reconnected,
+        disconnected_cb=disconnected,
+        closed_cb=closed,
+    )
+    bus = Bus(connection, source)
+    holder.append(bus)
+    try:
+        yield bus
+    finally:
+        leaving = True
+        try:
+            await asyncio.wait_for(connection.close(), 5)
+        except (NatsError, TimeoutError, OSError) as problem:
+            log.warning("nats did not close cleanly", problem=repr(problem))
+
+
+def inbox_prefix(service: str) -> str:
+    """Every service has an inbox of its own: no other user may listen there."""
+    return f"_INBOX_{service}"

@@ -1,0 +1,83 @@
+"""A message that was handed to us.
+
+While a delivery is held its heartbeats keep it ours. Acknowledgements are not fenced by the server:
+a worker must know from the record that it is still the owner before it acknowledges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import structlog
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.timing import Timing
+
+log = structlog.get_logger(__name__)
+
+
+class Delivery:
+    """One command or task in our hands."""
+
+    def __init__(self, bus: Bus, message: Msg, timing: Timing) -> None:
+        self._bus = bus
+        self._message = message
+        self._timing = timing
+        self._beaten = asyncio.get_running_loop().time()
+        self.sequence = message.metadata.sequence.stream
+        self.subject = message.subject
+        self.data = message.data
+
+    @property
+    def deliveries(self) -> int:
+        return self._message.metadata.num_delivered or 1
+
+    def adopt(self, again: Delivery) -> None:
+        """The server handed it to us again while we hold it: from now on acknowledge that one."""
+        self._message = again._message
+
+    def alive(self) -> bool:
+        """Whether the server was told recently enough that we are on it; children live only as long."""
+        return asyncio.get_running_loop().time() - self._beaten < self._timing.watchdog_bound
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[None]:
+        """Heartbeats from here to the end of the block."""
+        beating = asyncio.create_task(self._beat())
+        try:
+            yield
+        finally:
+            beating.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            if self._bus.connected:
+                try:
+                    await self._message.in_progress()
+                    self._beaten = asyncio.get_running_loop().time()
+                except NatsError as problem:
+                    log.warning("heartbeat failed", problem=repr(problem))
+            await asyncio.sleep(self._timing.heartbeat)
+
+    async def ack(self) -> None:
+        """Returns when the server has it. If it stays away, the message comes again and is found to be done."""
+        await self._confirm(self._message.ack_sync)
+
+    async def _confirm(self, confirm: Callable[[float], Awaitable[object]]) -> None:
+        for _ in range(10):
+            try:
+                await confirm(2.0)
+                return
+            except NatsError as problem:
+                log.warning("acknowledgement not confirmed", problem=repr(problem), sequence=self.sequence)
+                await asyncio.sleep(0.2)
+
+    async def term(self) -> None:
+        await self._message.term()
+
+    async def nak(self, delay: float) -> None:
+        await self._message.nak(delay=delay)

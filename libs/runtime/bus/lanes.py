@@ -1,0 +1,70 @@
+"""One tool, one operation at a time, in order: whoever is not at the head of the lane holds.
+
+The stream itself is the lane: the first command still stored under a tool's subjects is the one whose
+turn it is, over any number of replicas and over every service that takes commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from libs.contracts.streams import COMMANDS
+from libs.contracts.subjects import lane
+from libs.contracts.tools import ToolCommand
+from libs.runtime.bus.connection import Bus, Conflict, Kept
+from libs.runtime.bus.decide import Turn, turn
+from libs.runtime.bus.records import Record, Records, accepted
+from libs.runtime.bus.signals import Signals, woken
+from libs.runtime.bus.timing import Timing
+
+
+class Lanes:
+    def __init__(self, bus: Bus, records: Records, signals: Signals, timing: Timing) -> None:
+        self._bus = bus
+        self._records = records
+        self._signals = signals
+        self._timing = timing
+
+    async def turn(self, command: ToolCommand, sequence: int) -> tuple[Turn, Record]:
+        """Returns when the command is at the head, was done elsewhere, or was cancelled while it held.
+
+        The record is as it was read last; a held command whose record says cancel has turn `HOLD`.
+        """
+        with self._signals.of(command.tool) as event:
+            pause = 0.002
+            while True:
+                event.clear()
+                head = await self._bus.next(COMMANDS, lane(command.tool), 1)
+                whose = turn(head.sequence if head else None, sequence)
+                if whose is not Turn.HOLD:
+                    return whose, Record()
+                record = await self._records.read(command.tool, command.operation)
+                if record.cancel is not None or record.ended is not None:
+                    return whose, record
+                await woken(event, pause)
+                pause = min(pause * 2, self._timing.poll) if not event.is_set() else 0.002
+
+    async def overtake(self, command: ToolCommand, sequence: int) -> None:
+        """Asks for an end of all that comes before this command in its lane."""
+        async for waiting in self._before(command.tool, sequence):
+            other = waiting.open().data
+            if not isinstance(other, ToolCommand):
+                continue
+            await self._accept(other)
+            await self._records.request_cancel(other.tool, other.operation, command.requested_by)
+
+    async def _accept(self, command: ToolCommand) -> None:
+        """A cancel request needs a record to stand in, also when the gateway has not written its first event yet."""
+        if (await self._records.read(command.tool, command.operation)).entries:
+            return
+        try:
+            await self._records.append(Record(), accepted(command))
+        except Conflict:
+            await asyncio.sleep(0)
+
+    async def _before(self, tool: str, sequence: int) -> AsyncIterator[Kept]:
+        kept = await self._bus.next(COMMANDS, lane(tool), 1)
+        while kept is not None and kept.sequence < sequence:
+            yield kept
+            kept = await self._bus.next(COMMANDS, lane(tool), kept.sequence + 1)

@@ -1,0 +1,81 @@
+"""What cannot be handled is kept, with its reason, before it leaves its queue."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from libs.contracts.letters import DeadLetter
+from libs.contracts.names import is_operation_id
+from libs.contracts.operations import OperationFailed
+from libs.contracts.problems import Problem
+from libs.contracts.streams import DEAD_LETTERS, Stream
+from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.records import Records
+
+log = structlog.get_logger(__name__)
+
+
+async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> DeadLetter:
+    """The letter, stored once however often this is called for the same message."""
+    letter = DeadLetter(
+        stream=stream.name,
+        tool=_tool(delivery.subject),
+        subject_was=delivery.subject,
+        sequence=delivery.sequence,
+        deliveries=delivery.deliveries,
+        reason=reason,
+        operation=_operation(delivery.data),
+        payload=delivery.data.decode("utf-8", "backslashreplace"),
+        given_up_at=datetime.now(UTC),
+    )
+    await bus.publish(DEAD_LETTERS, letter, id=f"{stream.name}.{delivery.sequence}")
+    log.error("kept as a dead letter", subject=delivery.subject, reason=reason)
+    return letter
+
+
+async def bury(bus: Bus, records: Records, stream: Stream, delivery: Delivery, reason: str) -> None:
+    """Keeps an undecodable message, ends its operation visibly if it names one, and takes it off the queue."""
+    letter = await keep(bus, stream, delivery, reason)
+    if letter.operation is not None:
+        await _fail(records, letter, letter.operation)
+    await delivery.term()
+
+
+async def _fail(records: Records, letter: DeadLetter, operation: str) -> None:
+    while True:
+        record = await records.read(letter.tool, operation)
+        if record.ended is not None:
+            return
+        failed = OperationFailed(
+            operation=operation,
+            tool=letter.tool,
+            fence=record.fence,
+            effect="none",
+            ended_at=datetime.now(UTC),
+            error=Problem(code="undecodable", message=f"The command could not be read: {letter.reason}"),
+        )
+        try:
+            await records.append(record, failed)
+            return
+        except Conflict:
+            continue
+
+
+def _tool(subject: str) -> str:
+    """The tool's token in a command's subject; `unknown` for one that has none."""
+    tokens = subject.split(".")
+    return tokens[4] if len(tokens) > 5 and tokens[3] == "tool" else "unknown"
+
+
+def _operation(payload: bytes) -> str | None:
+    try:
+        data: Any = json.loads(payload)
+        operation = data["data"]["operation"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return operation if isinstance(operation, str) and is_operation_id(operation) else None

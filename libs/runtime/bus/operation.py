@@ -1,0 +1,162 @@
+"""What a handler is given to work with: one operation under one fence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from libs.contracts.operations import StepEnded, StepName, StepStarted
+from libs.contracts.problems import Problem
+from libs.contracts.streams import EVENTS, TASKS
+from libs.contracts.subjects import STEP
+from libs.contracts.tasks import Task, TaskEnded
+from libs.contracts.tools import Tool
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.decide import Standing, standing
+from libs.runtime.bus.logs import LogWriter
+from libs.runtime.bus.records import Records
+from libs.runtime.bus.signals import Signals, woken
+from libs.runtime.bus.timing import Timing
+
+
+class Failure(Exception):
+    """The operation ends as failed, and this is said of it. Raised by handlers for what is expected to go wrong.
+
+    `code`: a stable word; the text: one sentence with cause and way out; `detail`: JSON-able, or None.
+    """
+
+    def __init__(self, code: str, message: str, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.problem = Problem(code=code, message=message, detail=detail)
+
+
+class Away(Exception):
+    """Something the handler needs is not there now, such as the engine: it is called again until the deadline."""
+
+
+class FencedOff(Exception):
+    """Another worker owns the operation, or it has ended: stop without a trace, do not acknowledge."""
+
+
+class CancelSeen(Exception):
+    """The record asks for an end."""
+
+
+class DeadlinePassed(Exception):
+    """The operation has taken as long as it may."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The tool is now this. `completed`: in answer to a cancel, that it came too late to undo what was asked for."""
+
+    tool: Tool
+    completed: bool = False
+
+
+@dataclass(frozen=True)
+class Removed:
+    """The tool is gone, with all that was its own."""
+
+    completed: bool = False
+
+
+Effect = Changed | Removed
+
+
+@dataclass
+class Operation:
+    """`before` is the tool as the last record left it, None when there is none yet."""
+
+    bus: Bus
+    records: Records
+    signals: Signals
+    timing: Timing
+    id: str
+    tool: str
+    fence: int
+    deadline: datetime
+    before: Tool | None
+    alive: Callable[[], bool]
+    log: LogWriter
+    relentless: bool = False
+    asked: list[Task] = field(default_factory=list[Task])
+
+    async def guard(self) -> None:
+        """Look again before each thing that changes the world: raises `FencedOff` or `CancelSeen`."""
+        record = await self.records.read(self.tool, self.id)
+        match standing(record, self.fence):
+            case Standing.FENCED_OFF:
+                raise FencedOff(self.id)
+            case Standing.CANCELLED if not self.relentless:
+                raise CancelSeen(self.id)
+            case _:
+                return
+
+    async def say(self, *lines: str) -> None:
+        """Lines for the operation's log."""
+        await self.log.write(lines)
+
+    @asynccontextmanager
+    async def step(self, name: StepName) -> AsyncGenerator[None]:
+        """Says when a part begins, and how it ended, whatever ended it."""
+        about = {"operation": self.id, "tool": self.tool, "fence": self.fence, "step": name}
+        await self.bus.publish(
+            EVENTS, StepStarted.model_validate({**about, "started_at": datetime.now(UTC)}), correlation=self.id
+        )
+        state: Literal["succeeded", "failed", "cancelled"] = "failed"
+        try:
+            yield
+            state = "succeeded"
+        except (asyncio.CancelledError, CancelSeen):
+            state = "cancelled"
+            raise
+        finally:
+            ended = StepEnded.model_validate({**about, "state": state, "ended_at": datetime.now(UTC)})
+            await asyncio.shield(self.bus.publish(EVENTS, ended, correlation=self.id))
+
+    async def ask(self, kind: type[Task], tool: Tool) -> Tool | None:
+        """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem."""
+        task = kind(operation=self.id, tool=self.tool, fence=self.fence, deadline=self.deadline, subject_tool=tool)
+        await self.guard()
+        self.asked.append(task)
+        await self.bus.publish(TASKS, task, id=f"{self.id}.{kind.what}.{self.fence}", correlation=self.id)
+        ended = await self._answer(task)
+        self.asked.remove(task)
+        if ended.outcome == "succeeded":
+            return ended.state
+        problem = ended.error or Problem(code="cancelled", message=f"{kind.what} was cancelled.")
+        raise Failure(problem.code, problem.message, problem.detail)
+
+    async def _answer(self, task: Task) -> TaskEnded:
+        with self.signals.of(self.id) as event:
+            while True:
+                event.clear()
+                if (ended := await answered(self.bus, task)) is not None:
+                    return ended
+                await woken(event, self.timing.poll)
+
+    async def tasks_settled(self) -> None:
+        """Waits until nobody works for this operation any more; at most the time in which a dead worker is noticed."""
+        for task in tuple(self.asked):
+            try:
+                await asyncio.wait_for(self._answer(task), 2 * self.timing.ack_wait)
+            except TimeoutError:
+                await self.say(f"{task.what} did not answer; going on without it")
+            self.asked.remove(task)
+
+
+async def answered(bus: Bus, task: Task) -> TaskEnded | None:
+    """The answer to a task under its own fence, if there is one."""
+    subject = STEP.build({"tool": task.tool, "operation": task.operation})
+    kept = await bus.next(EVENTS, subject, task.fence + 1)
+    while kept is not None:
+        message = kept.open().data
+        if isinstance(message, TaskEnded) and (message.what, message.fence) == (task.what, task.fence):
+            return message
+        kept = await bus.next(EVENTS, subject, kept.sequence + 1)
+    return None

@@ -1,0 +1,140 @@
+"""Makes the server's streams, buckets and consumers as `libs.contracts.streams` declares them.
+
+The one call that does: no service declares its own. Safe to repeat; what exists is brought up to date.
+"""
+
+# nats-py leaves the types of its keyword parameters open.
+# pyright: reportUnknownMemberType=false
+
+import asyncio
+
+import structlog
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
+from nats.js import api
+from nats.js.client import JetStreamContext
+from nats.js.errors import (
+    APIError,
+    BucketNotFoundError,
+    KeyWrongLastSequenceError,
+    NoStreamResponseError,
+    NotFoundError,
+    ObjectNotFoundError,
+)
+
+from libs.contracts import streams
+from libs.contracts.names import random_word
+from libs.runtime.bus.connection import Bus
+
+log = structlog.get_logger(__name__)
+
+
+async def provision(bus: Bus, *, ack_wait: float, replicas: int = 1) -> str:
+    """All of it; returns the id of this MACHETE, made at the first call."""
+    jetstream = bus.jetstream
+    share = await _share_of_disk(jetstream)
+    for stream in streams.STREAMS:
+        await _make_stream(jetstream, _stream_config(stream, share, replicas))
+        for consumer in stream.consumers:
+            await jetstream.add_consumer(stream.name, consumer_config(consumer, ack_wait, replicas))
+    for bucket in streams.BUCKETS:
+        await _make_bucket(jetstream, bucket, share, replicas)
+    await _make_object_store(jetstream, share, replicas)
+    return await _instance(jetstream)
+
+
+def consumer_config(consumer: streams.Consumer, ack_wait: float, replicas: int = 1) -> api.ConsumerConfig:
+    return api.ConsumerConfig(
+        durable_name=consumer.name,
+        filter_subjects=list(consumer.filters),
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=ack_wait,
+        max_deliver=-1,
+        max_ack_pending=consumer.max_ack_pending,
+        max_waiting=128,
+        num_replicas=replicas,
+    )
+
+
+async def _share_of_disk(jetstream: JetStreamContext) -> float:
+    """The declared sizes are for a store with room; in a smaller one every stream gets its share of nine tenths."""
+    limit = (await jetstream.account_info()).limits.max_storage
+    server_limit = limit if limit and limit > 0 else None
+    wanted = sum(stream.max_bytes for stream in streams.STREAMS)
+    wanted += sum(bucket.max_bytes for bucket in (*streams.BUCKETS, streams.SOURCES))
+    return 1.0 if server_limit is None else min(1.0, 0.9 * server_limit / wanted)
+
+
+def _stream_config(stream: streams.Stream, share: float, replicas: int) -> api.StreamConfig:
+    work_queue = stream.retention == "work_queue"
+    return api.StreamConfig(
+        name=stream.name,
+        subjects=list(stream.subjects),
+        retention=api.RetentionPolicy.WORK_QUEUE if work_queue else api.RetentionPolicy.LIMITS,
+        storage=api.StorageType.FILE,
+        max_bytes=int(stream.max_bytes * share),
+        max_age=stream.max_age or 0,
+        max_msgs_per_subject=stream.per_subject or -1,
+        discard=api.DiscardPolicy.NEW if stream.refuse else api.DiscardPolicy.OLD,
+        discard_new_per_subject=bool(stream.refuse and stream.per_subject),
+        duplicate_window=min(stream.duplicate_window, stream.max_age or stream.duplicate_window),
+        allow_direct=False,
+        num_replicas=replicas,
+    )
+
+
+async def _make_stream(jetstream: JetStreamContext, config: api.StreamConfig) -> None:
+    try:
+        await jetstream.add_stream(config)
+    except APIError as problem:
+        if problem.err_code != 10058:
+            raise
+        await jetstream.update_stream(config)
+
+
+async def _make_bucket(jetstream: JetStreamContext, bucket: streams.Bucket, share: float, replicas: int) -> None:
+    try:
+        await jetstream.key_value(bucket.name)
+    except (BucketNotFoundError, NotFoundError):
+        await jetstream.create_key_value(
+            api.KeyValueConfig(
+                bucket=bucket.name,
+                ttl=bucket.ttl,
+                max_bytes=int(bucket.max_bytes * share),
+                history=1,
+                replicas=replicas,
+                direct=False,
+            )
+        )
+
+
+async def _make_object_store(jetstream: JetStreamContext, share: float, replicas: int) -> None:
+    try:
+        await jetstream.object_store(streams.SOURCES.name)
+    except (BucketNotFoundError, NotFoundError, ObjectNotFoundError):
+        await jetstream.create_object_store(
+            streams.SOURCES.name,
+            config=api.ObjectStoreConfig(
+                bucket=streams.SOURCES.name, max_bytes=int(streams.SOURCES.max_bytes * share), replicas=replicas
+            ),
+        )
+
+
+async def _instance(jetstream: JetStreamContext) -> str:
+    names = await jetstream.key_value(streams.NAMES.name)
+    try:
+        await names.create(streams.INSTANCE_KEY, random_word(8).encode())
+    except KeyWrongLastSequenceError:
+        log.debug("instance id exists")
+    return ((await names.get(streams.INSTANCE_KEY)).value or b"").decode()
+
+
+async def provisioned(bus: Bus, *, patience: float = 60.0) -> str:
+    """Waits until somebody has provisioned the server; returns the instance id, or raises `TimeoutError`."""
+    async with asyncio.timeout(patience):
+        while True:
+            try:
+                names = await bus.jetstream.key_value(streams.NAMES.name)
+                return ((await names.get(streams.INSTANCE_KEY)).value or b"").decode()
+            except (NotFoundError, BucketNotFoundError, NoStreamResponseError, NoRespondersError, NatsTimeout):
+                await asyncio.sleep(0.2)

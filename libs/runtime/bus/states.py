@@ -1,0 +1,75 @@
+"""What outlives an operation: the tool's state and its name.
+
+Both are written after the terminal event and before the acknowledgement, and may be written again:
+a crash in between brings the command back, its record says that it ended, and this is repeated.
+"""
+
+from __future__ import annotations
+
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
+
+from libs.contracts.operations import OperationEnded
+from libs.contracts.streams import NAMES, STATES, Reservation, name_key
+from libs.contracts.subjects import STATE
+from libs.contracts.tools import Tool, ToolCommand, ToolRecorded
+from libs.runtime.bus.connection import Bus, Conflict
+
+
+class States:
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+
+    async def read(self, tool: str) -> Tool | None:
+        """The tool as its last record left it; None before its install ended well and after it is gone."""
+        recorded, _ = await self._last(tool)
+        return recorded.state if recorded is not None else None
+
+    async def record(self, ended: OperationEnded, sequence: int) -> None:
+        """Makes the terminal event's state the tool's, unless a later record has spoken.
+
+        `sequence` is the terminal event's own: it orders the ends of a tool's operations.
+        """
+        if ended.effect == "none":
+            return
+        while True:
+            recorded, last = await self._last(ended.tool)
+            if recorded is not None and recorded.fence >= sequence:
+                return
+            message = ToolRecorded(tool=ended.tool, fence=sequence, operation=ended.operation, state=ended.state)
+            try:
+                await self._bus.publish(STATES, message, expected=last)
+                return
+            except Conflict:
+                continue
+
+    async def _last(self, tool: str) -> tuple[ToolRecorded | None, int]:
+        kept = await self._bus.last(STATES, STATE.build({"tool": tool}))
+        if kept is None:
+            return None, 0
+        recorded = kept.open().data
+        assert isinstance(recorded, ToolRecorded)
+        return recorded, kept.sequence
+
+    async def holds_name(self, command: ToolCommand) -> bool:
+        """Whether the tool's name is reserved for this very tool."""
+        found = await self._reservation(command.tool_name)
+        return found is not None and found[0].tool == command.tool
+
+    async def release_name(self, tool: str, name: str) -> None:
+        """Frees the name if this tool holds it; another one's reservation is left alone."""
+        found = await self._reservation(name)
+        if found is None or found[0].tool != tool:
+            return
+        names = await self._bus.jetstream.key_value(NAMES.name)
+        try:
+            await names.delete(name_key(name), last=found[1])
+        except KeyWrongLastSequenceError:
+            return
+
+    async def _reservation(self, name: str) -> tuple[Reservation, int] | None:
+        names = await self._bus.jetstream.key_value(NAMES.name)
+        try:
+            entry = await names.get(name_key(name))
+        except KeyNotFoundError:
+            return None
+        return Reservation.model_validate_json(entry.value or b"{}"), entry.revision or 0

@@ -1,0 +1,163 @@
+"""Carries out tasks: work that another service asks for inside its operation."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+import structlog
+
+from libs.contracts.envelope import Undecodable, decode
+from libs.contracts.problems import Problem
+from libs.contracts.streams import EVENTS, TASKS, Consumer
+from libs.contracts.tasks import Task, TaskEnded
+from libs.contracts.tools import Tool
+from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.decide import Standing, standing
+from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.intake import Intake
+from libs.runtime.bus.letters import bury, keep
+from libs.runtime.bus.logs import LogWriter
+from libs.runtime.bus.operation import CancelSeen, DeadlinePassed, Failure, FencedOff, Operation, answered
+from libs.runtime.bus.records import Records
+from libs.runtime.bus.signals import Signals
+from libs.runtime.bus.timing import Timing
+from libs.runtime.bus.watch import under_watch
+
+log = structlog.get_logger(__name__)
+
+MAX_DELIVERIES = 5
+
+
+class TaskHandler(Protocol):
+    """One kind of task; may be called again after a crash. Cancelled work is undone by the operation's owner."""
+
+    async def act(self, task: Any, operation: Operation) -> Tool | None:
+        """The tool as the task leaves it, or None. Raises `Failure` or `Away`."""
+        ...
+
+
+class TaskWorker:
+    """Tasks of one operation run one after the other; those of different ones at the same time."""
+
+    def __init__(
+        self, bus: Bus, consumer: Consumer, handlers: Mapping[type[Task], TaskHandler], timing: Timing
+    ) -> None:
+        self._bus = bus
+        self._handlers = handlers
+        self._timing = timing
+        self._records = Records(bus)
+        self._signals = Signals(bus)
+        self._intake = Intake(bus, TASKS, consumer, timing, self._handle)
+        self._places = asyncio.Semaphore(timing.max_running)
+        self._held: dict[tuple[str, str, int], Delivery] = {}
+
+    async def run(self) -> None:
+        async with self._signals.heard():
+            await self._intake.run()
+
+    async def _handle(self, delivery: Delivery) -> None:
+        try:
+            task = decode(delivery.data, delivery.subject).data
+            if not isinstance(task, Task):
+                raise Undecodable(f"{task.type} is no task")
+        except Undecodable as problem:
+            await bury(self._bus, self._records, TASKS, delivery, str(problem))
+            return
+        key = (task.operation, task.what, task.fence)
+        if key in self._held:
+            self._held[key].adopt(delivery)
+            return
+        self._held[key] = delivery
+        with structlog.contextvars.bound_contextvars(operation=task.operation, tool=task.tool):
+            try:
+                async with delivery.held(), self._places:
+                    await self._do(task, delivery)
+            except FencedOff:
+                await delivery.ack()
+            except Unavailable as problem:
+                log.warning("task left for a later delivery", problem=str(problem))
+            finally:
+                del self._held[key]
+
+    async def _do(self, task: Task, delivery: Delivery) -> None:
+        """Answered exactly once under its fence, or dropped because nobody waits for it any more."""
+        if await answered(self._bus, task) is not None:
+            await delivery.ack()
+            return
+        record = await self._records.read(task.tool, task.operation)
+        where = standing(record, task.fence)
+        if where is Standing.FENCED_OFF:
+            raise FencedOff(task.operation)
+        if where is Standing.CANCELLED and not task.relentless:
+            ended = _ended(task, "cancelled")
+        else:
+            ended = await self._work(task, delivery)
+        if ended is None:
+            await delivery.nak(self._timing.retry)
+            return
+        id = f"{task.operation}.{task.what}.{task.fence}.ended"
+        await self._bus.publish(EVENTS, ended, id=id, correlation=task.operation)
+        await delivery.ack()
+
+    async def _work(self, task: Task, delivery: Delivery) -> TaskEnded | None:
+        writer = LogWriter(self._bus, task.tool, task.operation)
+        operation = Operation(
+            bus=self._bus,
+            records=self._records,
+            signals=self._signals,
+            timing=self._timing,
+            id=task.operation,
+            tool=task.tool,
+            fence=task.fence,
+            deadline=task.deadline,
+            before=task.subject_tool,
+            alive=delivery.alive,
+            log=writer,
+            relentless=task.relentless,
+        )
+        async with writer.writing():
+            try:
+                state = await under_watch(lambda: self._act(task, operation), operation)
+                return _ended(task, "succeeded", state=state)
+            except (CancelSeen, DeadlinePassed):
+                return _ended(task, "cancelled")
+            except Failure as failure:
+                return _ended(task, "failed", error=failure.problem)
+            except (FencedOff, Unavailable):
+                raise
+            except Exception as problem:
+                return await self._broken(task, delivery, problem)
+
+    async def _broken(self, task: Task, delivery: Delivery, problem: Exception) -> TaskEnded | None:
+        log.exception("the task handler broke", task=task.what)
+        if delivery.deliveries < MAX_DELIVERIES:
+            return None
+        await keep(self._bus, TASKS, delivery, f"{type(problem).__name__}: {problem}")
+        said = f"MACHETE failed at {task.what} {MAX_DELIVERIES} times; its log says more."
+        return _ended(task, "failed", error=Problem(code="internal_error", message=said))
+
+    async def _act(self, task: Task, operation: Operation) -> Tool | None:
+        async with operation.step(task.step):
+            return await self._handlers[type(task)].act(task, operation)
+
+
+def _ended(
+    task: Task,
+    outcome: Literal["succeeded", "failed", "cancelled"],
+    *,
+    state: Tool | None = None,
+    error: Problem | None = None,
+) -> TaskEnded:
+    return TaskEnded(
+        operation=task.operation,
+        tool=task.tool,
+        fence=task.fence,
+        what=task.what,
+        outcome=outcome,
+        state=state,
+        error=error,
+        ended_at=datetime.now(UTC),
+    )

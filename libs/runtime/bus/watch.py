@@ -1,0 +1,64 @@
+"""Work on an operation goes on only while the record and the clock allow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import structlog
+
+from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.operation import Away, CancelSeen, DeadlinePassed, FencedOff, Operation
+from libs.runtime.bus.signals import woken
+
+log = structlog.get_logger(__name__)
+
+Result = TypeVar("Result")
+
+
+async def under_watch(act: Callable[[], Awaitable[Result]], operation: Operation) -> Result:
+    """What `act` returns or raises; or, after it has been broken off, `CancelSeen`, `FencedOff` or `DeadlinePassed`.
+
+    `Away` is answered by calling it again, until one of these ends it.
+    """
+    work = asyncio.ensure_future(_persistently(act, operation))
+    watch = asyncio.create_task(_broken_off(operation))
+    try:
+        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
+        if work.done():
+            return work.result()
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        raise watch.result()
+    finally:
+        for each in (work, watch):
+            each.cancel()
+        await asyncio.gather(work, watch, return_exceptions=True)
+
+
+async def _persistently(act: Callable[[], Awaitable[Result]], operation: Operation) -> Result:
+    while True:
+        try:
+            return await act()
+        except Away as away:
+            await operation.say(f"waiting: {away}")
+            await asyncio.sleep(operation.timing.retry)
+
+
+async def _broken_off(operation: Operation) -> Exception:
+    """Returns why the work must stop, when it must."""
+    with operation.signals.of(operation.id) as event:
+        while True:
+            event.clear()
+            left = (operation.deadline - datetime.now(UTC)).total_seconds()
+            if left <= 0 and not operation.relentless:
+                return DeadlinePassed(operation.id)
+            await woken(event, min(operation.timing.poll, max(left, 0.05)))
+            try:
+                await operation.guard()
+            except (FencedOff, CancelSeen) as verdict:
+                return verdict
+            except Unavailable:
+                log.warning("the record cannot be read; going on")
