@@ -10,6 +10,7 @@ from pathlib import Path
 from deploy.setup.shell import SetupFailed, run, say
 
 ROOT = "/sys/fs/cgroup"
+NEEDED = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids")
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def missing_mounts(proc_cgroups: str, proc_mounts: str) -> list[Mount]:
         return []
     there = {option for entry in mounted if entry[2] == "cgroup" for option in entry[3].split(",")}
     controllers = [line.split() for line in proc_cgroups.splitlines() if not line.startswith("#")]
-    enabled = [(name, hierarchy) for name, hierarchy, _, on in controllers if on == "1"]
+    enabled = [(name, hierarchy) for name, hierarchy, _, on in controllers if on == "1" and name in NEEDED]
     root_is_mounted = any(entry[1] == ROOT for entry in mounted)
     if not root_is_mounted and all(hierarchy == "0" for _, hierarchy in enabled):
         return [Mount("cgroup2", "nosuid,nodev,noexec", ROOT)]
