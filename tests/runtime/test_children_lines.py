@@ -1,5 +1,7 @@
 """Lines come out the same however the bytes were cut on their way."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,7 +19,7 @@ def split(chunks: list[bytes], longest: int = 1000) -> list[str]:
 def test_lines_do_not_depend_on_where_the_bytes_are_cut(text: str, cuts: list[int]):
     data = text.encode()
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    chunks = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    chunks = [data[start:end] for start, end in pairwise(edges)]
     whole = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     assert split(chunks) == (whole if whole[-1] else whole[:-1])
 
