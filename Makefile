@@ -27,7 +27,7 @@ check: ## format, lint, types, house rules, generated files
 	$(VENV)/ruff format --check .
 	$(VENV)/lint-imports
 	$(VENV)/pyright
-	$(VENV)/python -m libs.contracts.generate --check
+	$(VENV)/python -m docs.generate --check
 
 format: ## let ruff put the files into shape
 	$(VENV)/ruff check --fix .

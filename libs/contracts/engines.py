@@ -13,6 +13,9 @@ class ToolObserved(Message):
 
     The whole picture, not the change: a lost or late one is mended by the next. Replicas that see the
     same thing publish the same message id (container, action, time).
+
+    `state` was judged by what the tool should do as of the record at `judged_by` (the sequence of its end):
+    where a later record is known, only `services` are news, and a newer judgement follows.
     """
 
     type = "machete.engine.tool-observed.v1"
@@ -23,6 +26,7 @@ class ToolObserved(Message):
     services: tuple[ServiceStatus, ...] = ()
     container: str | None = None
     action: str
+    judged_by: int = 0
     observed_at: datetime
 
 

@@ -20,7 +20,7 @@ class LogChunk(Message):
     """Lines of one source, an operation id or the name of a tool's service.
 
     `first` is the number of the first line in all that this source ever printed, from 0, so a reader knows
-    exactly how many lines it missed.
+    exactly how many lines it missed. `mark` is the writer's own note of where it stood after these lines.
     """
 
     type = "machete.log.chunk.v1"
@@ -29,3 +29,4 @@ class LogChunk(Message):
     source: Token
     first: int
     lines: tuple[LogLine, ...]
+    mark: str | None = None

@@ -92,7 +92,12 @@ def _orchestrator() -> Permissions:
             f"$KV.{PRESENCE.name}.>",
             "machete.qry.v1.gateway.authenticate",
         ),
-        subscribe=("_INBOX_orchestrator.>", subjects.RECORD.filter(), subjects.STEP.filter()),
+        subscribe=(
+            "_INBOX_orchestrator.>",
+            subjects.RECORD.filter(),
+            subjects.STEP.filter(),
+            subjects.STATE.filter(),
+        ),
     )
 
 

@@ -16,10 +16,7 @@ from libs.contracts.tools import Tool
 
 
 class Task(Message):
-    """`subject_tool` is the tool as the owner sees it; `deadline` is the operation's.
-
-    A `relentless` task runs although the operation is cancelled.
-    """
+    """`deadline` is the operation's. A `relentless` task runs although the operation is cancelled."""
 
     what: ClassVar[str]
     step: ClassVar[StepName]
@@ -28,10 +25,15 @@ class Task(Message):
     tool: ToolId
     fence: int
     deadline: datetime
+
+
+class ToolTask(Task):
+    """`subject_tool` is the tool as the operation's owner sees it."""
+
     subject_tool: Tool
 
 
-class BuildRelease(Task):
+class BuildRelease(ToolTask):
     """Build the images of `subject_tool.release` and make its network and storage ready."""
 
     type = "machete.task.build-release.v1"
@@ -40,7 +42,7 @@ class BuildRelease(Task):
     subject_form = TASK["orchestrator.build"]
 
 
-class StartRelease(Task):
+class StartRelease(ToolTask):
     """Start what was built and wait until it is ready."""
 
     type = "machete.task.start-release.v1"

@@ -59,6 +59,7 @@ class Attempt:
 
     async def cancelled(self, record: Record) -> OperationEnded:
         """Undone as far as it can be; what was complete before the request came has succeeded."""
+        self._operation.problem = None
         effect = await self._recovered()
         if effect.completed:
             return self._ended(OperationSucceeded, effect)
@@ -67,6 +68,7 @@ class Attempt:
         return self._ended(OperationCancelled, effect, error=problem)
 
     async def _failed(self, problem: Problem) -> OperationEnded:
+        self._operation.problem = problem
         await self._operation.say(problem.message)
         return self._ended(OperationFailed, await self._recovered(), error=problem)
 

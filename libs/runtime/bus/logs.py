@@ -33,11 +33,11 @@ class LogWriter:
         self._tool = tool
         self._source = source
         self._exclusive = exclusive
-        self._pending: list[LogLine] = []
+        self._pending: list[tuple[LogLine, str | None]] = []
         self._flushing = asyncio.Lock()
         self._next: int | None = None
         self._sequence = 0
-        self.last_time: datetime | None = None
+        self.mark: str | None = None
 
     async def position(self) -> None:
         """Finds where the source's lines end in the stream."""
@@ -47,13 +47,14 @@ class LogWriter:
             self._next, self._sequence = 0, last.sequence if last else 0
             return
         self._next, self._sequence = chunk.first + len(chunk.lines), last.sequence
-        self.last_time = chunk.lines[-1].time if chunk.lines else None
+        self.mark = chunk.mark
 
     async def write(self, texts: Sequence[str]) -> None:
         now = datetime.now(UTC)
-        await self.add([LogLine(time=now, text=bounded(text)) for text in texts])
+        await self.add([(LogLine(time=now, text=bounded(text)), None) for text in texts])
 
-    async def add(self, lines: Sequence[LogLine]) -> None:
+    async def add(self, lines: Sequence[tuple[LogLine, str | None]]) -> None:
+        """Lines, each with the writer's mark of where it stands after it; `mark` is that of the last one stored."""
         self._pending.extend(lines)
         if len(self._pending) >= CHUNK_LINES:
             await self.flush() if len(self._pending) >= MAX_PENDING else await self._flush_full()
@@ -72,10 +73,13 @@ class LogWriter:
                 await self._store(tuple(self._pending[:size]))
                 del self._pending[:size]
 
-    async def _store(self, lines: tuple[LogLine, ...]) -> None:
+    async def _store(self, pending: tuple[tuple[LogLine, str | None], ...]) -> None:
+        lines = tuple(line for line, _ in pending)
         while True:
             id = new_message_id()
-            chunk = LogChunk(tool=self._tool, source=self._source, first=self._next or 0, lines=lines)
+            chunk = LogChunk(
+                tool=self._tool, source=self._source, first=self._next or 0, lines=lines, mark=pending[-1][1]
+            )
             try:
                 self._sequence = (await self._bus.publish(LOGS, chunk, id=id, expected=self._sequence)).sequence
                 break
@@ -85,7 +89,7 @@ class LogWriter:
                 if self._exclusive:
                     raise Overtaken(f"{self._tool} {self._source}") from None
         self._next = chunk.first + len(lines)
-        self.last_time = lines[-1].time
+        self.mark = chunk.mark
 
     async def _was_ours(self, id: str, chunk: LogChunk) -> bool:
         """After a conflict: takes up the new end of the source, and tells whether that end is our own chunk."""
@@ -115,10 +119,10 @@ def bounded(text: str) -> str:
     return text if len(text) <= LINE_BYTES else text[:LINE_BYTES] + "…"
 
 
-def _chunk_size(lines: Sequence[LogLine]) -> int:
+def _chunk_size(lines: Sequence[tuple[LogLine, str | None]]) -> int:
     """How many of these lines go into the next chunk: at least one."""
     total = 0
-    for count, line in enumerate(lines[:CHUNK_LINES]):
+    for count, (line, _) in enumerate(lines[:CHUNK_LINES]):
         total += len(line.text.encode()) + 64
         if total > CHUNK_BYTES and count:
             return count

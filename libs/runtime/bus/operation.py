@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
 
+from libs.contracts.envelope import Message
 from libs.contracts.operations import StepEnded, StepName, StepStarted
 from libs.contracts.problems import Problem
 from libs.contracts.streams import EVENTS, TASKS
@@ -70,7 +71,10 @@ Effect = Changed | Removed
 
 @dataclass
 class Operation:
-    """`before` is the tool as the last record left it, None when there is none yet."""
+    """`before` is the tool as the last record left it, None when there is none yet.
+
+    `problem` is what it fails with, known when a handler is asked to recover; None then means a cancel.
+    """
 
     bus: Bus
     records: Records
@@ -84,6 +88,7 @@ class Operation:
     alive: Callable[[], bool]
     log: LogWriter
     relentless: bool = False
+    problem: Problem | None = None
     asked: list[Task] = field(default_factory=list[Task])
 
     async def guard(self) -> None:
@@ -119,9 +124,27 @@ class Operation:
             ended = StepEnded.model_validate({**about, "state": state, "ended_at": datetime.now(UTC)})
             await asyncio.shield(self.bus.publish(EVENTS, ended, correlation=self.id))
 
-    async def ask(self, kind: type[Task], tool: Tool) -> Tool | None:
-        """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem."""
-        task = kind(operation=self.id, tool=self.tool, fence=self.fence, deadline=self.deadline, subject_tool=tool)
+    async def begun(self, name: StepName) -> bool:
+        """Whether this step was ever begun, by whatever worker and under whatever fence."""
+        async for message in self._said():
+            if isinstance(message, StepStarted) and message.step == name:
+                return True
+        return False
+
+    async def _said(self) -> AsyncIterator[Message]:
+        """All that was said of this operation beside its record."""
+        subject = STEP.build({"tool": self.tool, "operation": self.id})
+        kept = await self.bus.next(EVENTS, subject, 1)
+        while kept is not None:
+            yield kept.open().data
+            kept = await self.bus.next(EVENTS, subject, kept.sequence + 1)
+
+    async def ask(self, kind: type[Task], **given: Any) -> Tool | None:
+        """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem.
+
+        `given` are the fields of the task that are its own.
+        """
+        task = kind(operation=self.id, tool=self.tool, fence=self.fence, deadline=self.deadline, **given)
         await self.guard()
         self.asked.append(task)
         await self.bus.publish(TASKS, task, id=f"{self.id}.{kind.what}.{self.fence}", correlation=self.id)
@@ -139,6 +162,14 @@ class Operation:
                 if (ended := await answered(self.bus, task)) is not None:
                     return ended
                 await woken(event, self.timing.poll)
+
+    async def result_of(self, kind: type[Task]) -> Tool | None:
+        """What such a task made of the tool under whatever fence, if one succeeded; of several, the last."""
+        found: Tool | None = None
+        async for message in self._said():
+            if isinstance(message, TaskEnded) and (message.what, message.outcome) == (kind.what, "succeeded"):
+                found = message.state
+        return found
 
     async def tasks_settled(self) -> None:
         """Waits until nobody works for this operation any more; at most the time in which a dead worker is noticed."""

@@ -24,6 +24,22 @@ class States:
         recorded, _ = await self._last(tool)
         return recorded.state if recorded is not None else None
 
+    async def judged(self, tool: str) -> tuple[Tool | None, int]:
+        """The tool, and the sequence of the record's end that it is as of (0: it has none)."""
+        recorded, _ = await self._last(tool)
+        return (recorded.state, recorded.fence) if recorded is not None else (None, 0)
+
+    async def all(self) -> list[ToolRecorded]:
+        """Of every tool that ever was, its last record."""
+        found: list[ToolRecorded] = []
+        kept = await self._bus.next(STATES, STATE.filter(), 1)
+        while kept is not None:
+            message = kept.open().data
+            if isinstance(message, ToolRecorded):
+                found.append(message)
+            kept = await self._bus.next(STATES, STATE.filter(), kept.sequence + 1)
+        return found
+
     async def record(self, ended: OperationEnded, sequence: int) -> None:
         """Makes the terminal event's state the tool's, unless a later record has spoken.
 

@@ -12,7 +12,7 @@ import structlog
 from libs.contracts.envelope import Undecodable, decode
 from libs.contracts.problems import Problem
 from libs.contracts.streams import EVENTS, TASKS, Consumer
-from libs.contracts.tasks import Task, TaskEnded
+from libs.contracts.tasks import Task, TaskEnded, ToolTask
 from libs.contracts.tools import Tool
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.decide import Standing, standing
@@ -113,7 +113,7 @@ class TaskWorker:
             tool=task.tool,
             fence=task.fence,
             deadline=task.deadline,
-            before=task.subject_tool,
+            before=task.subject_tool if isinstance(task, ToolTask) else None,
             alive=delivery.alive,
             log=writer,
             relentless=task.relentless,

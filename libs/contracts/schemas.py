@@ -1,0 +1,176 @@
+"""The contracts as documents that other languages read: JSON Schemas and AsyncAPI 3, built from the models."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from libs.contracts import (
+    engines,
+    letters,
+    live,
+    logs,
+    operations,
+    permissions,
+    principals,
+    problems,
+    queries,
+    tasks,
+    tools,
+    views,
+)
+from libs.contracts.envelope import CONTENT_TYPE, SCHEMA_PREFIX, Message
+from libs.contracts.manifest import manifest_schema
+
+VERSION = "1.0.0"
+
+# Who says it, and who acts on it. Everybody may read events whose NATS user lets them.
+SPEAKERS: Mapping[type[Message], tuple[tuple[str, ...], tuple[str, ...]]] = {
+    tools.InstallTool: (("gateway",), ("installer",)),
+    tools.StartTool: (("gateway", "orchestrator"), ("orchestrator",)),
+    tools.StopTool: (("gateway",), ("orchestrator",)),
+    tools.RestartTool: (("gateway",), ("orchestrator",)),
+    tools.UninstallTool: (("gateway",), ("orchestrator",)),
+    tools.ToolRecorded: (("installer", "orchestrator"), ("installer", "orchestrator", "status")),
+    operations.OperationAccepted: (("gateway", "installer", "orchestrator"), ("status",)),
+    operations.OperationStarted: (("installer", "orchestrator"), ("status",)),
+    operations.CancelRequested: (
+        ("gateway", "installer", "orchestrator"),
+        ("installer", "orchestrator", "status"),
+    ),
+    operations.OperationSucceeded: (("installer", "orchestrator"), ("status",)),
+    operations.OperationFailed: (("installer", "orchestrator"), ("status",)),
+    operations.OperationCancelled: (("installer", "orchestrator"), ("status",)),
+    operations.StepStarted: (("installer", "orchestrator"), ("status",)),
+    operations.StepEnded: (("installer", "orchestrator"), ("status",)),
+    tasks.BuildRelease: (("installer",), ("orchestrator",)),
+    tasks.StartRelease: (("installer",), ("orchestrator",)),
+    tasks.DiscardTool: (("installer",), ("orchestrator",)),
+    tasks.TaskEnded: (("orchestrator",), ("installer", "status")),
+    engines.ToolObserved: (("orchestrator",), ("status",)),
+    engines.EngineConnected: (("orchestrator",), ("status",)),
+    engines.EngineLost: (("orchestrator",), ("status",)),
+    logs.LogChunk: (("installer", "orchestrator"), ("status",)),
+    letters.DeadLetter: (("installer", "orchestrator"), ()),
+    queries.ListTools: (("gateway",), ("status",)),
+    queries.ShowTool: (("gateway",), ("status",)),
+    queries.ListOperations: (("gateway",), ("status",)),
+    queries.ShowOperation: (("gateway",), ("status",)),
+    queries.AuthenticateToken: (("status", "installer", "orchestrator"), ("gateway",)),
+}
+
+_SHAPES: tuple[type[BaseModel], ...] = (
+    views.ToolView,
+    views.OperationView,
+    views.AcceptedOperation,
+    views.Page,
+    problems.Problem,
+    principals.Principal,
+    live.EventFrame,
+    live.LogFrame,
+    live.GapFrame,
+)
+
+
+def json_schemas() -> dict[str, dict[str, Any]]:
+    """File name → JSON Schema, for every message's data, every shape of the HTTP API, and the manifest."""
+    kinds: list[type[BaseModel]] = [*SPEAKERS, *_SHAPES]
+    documents = {f"{kind.__name__}.json": _schema(kind) for kind in kinds}
+    documents["machete.yml.json"] = manifest_schema()
+    return documents
+
+
+def asyncapi() -> dict[str, Any]:
+    """The AsyncAPI 3.0 document: a channel for each subject, and who sends and receives there."""
+    _, shared = models_json_schema(
+        [(kind, "serialization") for kind in SPEAKERS], ref_template="#/components/schemas/{model}"
+    )
+    return {
+        "asyncapi": "3.0.0",
+        "info": {
+            "title": "MACHETE",
+            "version": VERSION,
+            "description": "Everything that is said on MACHETE's bus. Each message is a CloudEvents 1.0 structured "
+            "JSON envelope; `traceparent` travels in the headers.",
+        },
+        "defaultContentType": CONTENT_TYPE,
+        "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats"}},
+        "channels": _channels(),
+        "operations": _operations(),
+        "components": {
+            "messages": {kind.__name__: _message(kind) for kind in SPEAKERS},
+            "schemas": shared["$defs"],
+        },
+        "x-permissions": {user: rights.model_dump() for user, rights in permissions.permissions().items()},
+    }
+
+
+def _schema(kind: type[BaseModel]) -> dict[str, Any]:
+    schema = kind.model_json_schema(mode="serialization")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_PREFIX + kind.__name__,
+        **schema,
+    }
+
+
+def _channel_name(subject: str) -> str:
+    return re.sub(r"[{}]", "", subject.removeprefix("machete.")).replace(".", "_")
+
+
+def _channels() -> dict[str, Any]:
+    channels: dict[str, Any] = {}
+    for kind in SPEAKERS:
+        form = kind.subject_form
+        channel = channels.setdefault(
+            _channel_name(form.template),
+            {"address": form.template, "messages": {}, "parameters": {field: {} for field in form.fields}},
+        )
+        channel["messages"][kind.__name__] = {"$ref": f"#/components/messages/{kind.__name__}"}
+    return channels
+
+
+def _operations() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for kind, (senders, receivers) in SPEAKERS.items():
+        channel = _channel_name(kind.subject_form.template)
+        for action, services in (("send", senders), ("receive", receivers)):
+            for service in services:
+                found[f"{service}_{action}_{kind.__name__}"] = {
+                    "action": action,
+                    "channel": {"$ref": f"#/channels/{channel}"},
+                    "messages": [{"$ref": f"#/channels/{channel}/messages/{kind.__name__}"}],
+                    "tags": [{"name": service}],
+                }
+    return found
+
+
+def _message(kind: type[Message]) -> dict[str, Any]:
+    return {
+        "name": kind.type,
+        "title": kind.__name__,
+        "summary": (inspect.getdoc(kind) or "").split("\n\n")[0].replace("\n", " "),
+        "contentType": CONTENT_TYPE,
+        "payload": {
+            "type": "object",
+            "required": ["specversion", "id", "source", "type", "subject", "time", "data"],
+            "properties": {
+                "specversion": {"const": "1.0"},
+                "id": {"type": "string"},
+                "source": {"type": "string"},
+                "type": {"const": kind.type},
+                "subject": {"type": "string"},
+                "time": {"type": "string", "format": "date-time"},
+                "datacontenttype": {"const": "application/json"},
+                "dataschema": {"const": SCHEMA_PREFIX + kind.__name__},
+                "correlationid": {"type": "string"},
+                "causationid": {"type": "string"},
+                "data": {"$ref": f"#/components/schemas/{kind.__name__}"},
+            },
+        },
+    }

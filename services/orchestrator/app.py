@@ -1,0 +1,73 @@
+"""The orchestrator, wired: the only service that talks to Docker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+
+from libs.contracts.streams import COMMANDS, TASKS
+from libs.runtime.bus.session import Session, session
+from libs.runtime.bus.states import States
+from libs.runtime.bus.tasks import TaskWorker
+from libs.runtime.bus.worker import Worker
+from libs.runtime.children import Children
+from libs.runtime.health import Check
+from libs.runtime.service import Service
+from services.orchestrator.adapters.builder import BuildxBuilder
+from services.orchestrator.adapters.containers import DockerContainers
+from services.orchestrator.adapters.engine import Engine as DockerEngine
+from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.workshop import DiskWorkshop
+from services.orchestrator.follower import Follower
+from services.orchestrator.handlers import Engine, command_handlers, task_handlers
+from services.orchestrator.reconciler import Reconciler
+from services.orchestrator.settings import Settings
+from services.orchestrator.watcher import Watcher
+
+NAME = "orchestrator"
+
+
+def build(settings: Settings) -> Service:
+    running: list[tuple[Session, Watcher]] = []
+
+    @asynccontextmanager
+    async def run() -> AsyncGenerator[None]:
+        async with session(settings, NAME) as connected, asyncio.TaskGroup() as group:
+            docker = DockerEngine.from_environment()
+            tools = settings.data / "tools"
+            containers = DockerContainers(docker, connected.instance, tools, settings.network_pool)
+            feed = DockerFeed(docker, connected.instance)
+            children = Children(bound=settings.watchdog_bound, heartbeat=settings.heartbeat / 2)
+            engine = Engine(
+                instance=connected.instance,
+                containers=containers,
+                builder=BuildxBuilder(docker, children, settings.data / "buildx"),
+                workshop=DiskWorkshop(connected.bus, tools),
+                build_args=settings.build_args,
+                stop_timeout=settings.stop_timeout,
+            )
+            bus, states = connected.bus, States(connected.bus)
+            watcher = Watcher(bus, states, containers, feed, Reconciler(bus, states, containers))
+            worker = Worker(bus, COMMANDS.consumers[1], command_handlers(engine), connected.timing)
+            tasks = TaskWorker(bus, TASKS.consumers[0], task_handlers(engine), connected.timing)
+            follower = Follower(bus, containers, feed, watcher.changed)
+            working = [group.create_task(each.run()) for each in (watcher, worker, tasks, follower)]
+            running.append((connected, watcher))
+            try:
+                yield
+            finally:
+                running.clear()
+                for task in working:
+                    task.cancel()
+
+    async def health() -> Sequence[Check]:
+        if not running:
+            return [Check("nats", False, "not started")]
+        connected, watcher = running[0]
+        nats = Check("nats", connected.bus.connected, "connected" if connected.bus.connected else "not connected")
+        version = watcher.version
+        engine = Check("engine", version is not None, version or "the Docker Engine does not answer", critical=False)
+        return [nats, engine]
+
+    return Service(name=NAME, routes=None, run=run, health=health)

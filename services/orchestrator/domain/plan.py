@@ -1,0 +1,78 @@
+"""What a tool's release asks of the engine."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from libs.contracts.tools import Desired, ServiceStatus, Tool
+from services.orchestrator.domain.observations import Observation, ServiceObservation
+from services.orchestrator.domain.specs import BuildSpec, ContainerSpec, FolderMount, Limits, VolumeMount
+from services.orchestrator.domain.tool_state import tool_state
+
+NANO = 1_000_000_000
+
+
+def build_spec(instance: str, tool: Tool, source: Path, arguments: Mapping[str, str]) -> BuildSpec:
+    release = tool.release
+    return BuildSpec(
+        instance=instance,
+        tool=tool.id,
+        release=release.id,
+        source=source,
+        subdir=release.subdir,
+        dockerfile=release.manifest.dockerfile,
+        arguments=arguments,
+    )
+
+
+def container_spec(instance: str, tool: Tool) -> ContainerSpec:
+    manifest = tool.release.manifest
+    volumes = manifest.volumes
+    return ContainerSpec(
+        instance=instance,
+        tool=tool.id,
+        release=tool.release.id,
+        image=tool.release.image or "",
+        environment=manifest.environment,
+        folders=tuple(FolderMount(v.source, v.target, v.read_only) for v in volumes if v.kind == "path"),
+        volumes=tuple(VolumeMount(v.source, v.target, v.read_only) for v in volumes if v.kind == "named"),
+        port=manifest.port,
+        host_port=tool.port,
+        limits=_limits(manifest.resources.memory_bytes, manifest.resources.nano_cpus),
+        read_only=manifest.permissions.filesystem.read_only,
+        health_check=manifest.health_check,
+        readiness=manifest.readiness_timeout,
+    )
+
+
+def _limits(memory: int | None, nano_cpus: int | None) -> Limits:
+    defaults = Limits()
+    cpus = nano_cpus / NANO if nano_cpus is not None else defaults.cpus
+    return Limits(memory=memory or defaults.memory, cpus=cpus, pids=defaults.pids)
+
+
+def as_seen(tool: Tool, seen: Observation, desired: Desired, failure: str | None = None) -> Tool:
+    """The tool with the state that its containers show; `since` moves only when the state does."""
+    state, reason = tool_state(desired, seen.services, failure=failure)
+    port = next((service.host_port for service in seen.services if service.host_port), tool.port)
+    return tool.model_copy(
+        update={
+            "state": state,
+            "desired": desired,
+            "reason": reason,
+            "since": tool.since if state is tool.state else seen.observed_at,
+            "port": port,
+            "urls": urls(tool, port),
+            "services": statuses(seen.services),
+        }
+    )
+
+
+def statuses(services: tuple[ServiceObservation, ...]) -> tuple[ServiceStatus, ...]:
+    return tuple(
+        ServiceStatus(name=each.name, state=each.state, health=each.health, exit_code=each.exit_code)
+        for each in services
+    )
+
+
+def urls(tool: Tool, port: int | None) -> tuple[str, ...]:
+    return (f"http://127.0.0.1:{port}/",) if port and tool.release.manifest.port else ()

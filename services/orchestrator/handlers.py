@@ -1,0 +1,246 @@
+"""What the orchestrator does when a command or a task arrives.
+
+Each handler may be called again after a crash at any point. Before each thing that changes the engine it
+looks at the record again; what the tool is afterwards is always read off the engine, never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease, Task
+from libs.contracts.tools import (
+    RestartTool,
+    StartTool,
+    StopTool,
+    Tool,
+    ToolCommand,
+    ToolState,
+    UninstallTool,
+)
+from libs.runtime.bus.attempt import Handler
+from libs.runtime.bus.operation import Away, Changed, Effect, Failure, Operation, Removed
+from libs.runtime.bus.tasks import TaskHandler
+from services.orchestrator.domain.failures import EngineAway
+from services.orchestrator.domain.failures import Failure as EngineFailure
+from services.orchestrator.domain.plan import as_seen, build_spec, container_spec
+from services.orchestrator.ports import Builder, Containers, Workshop
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The one engine and the folders beside it, with what every handler does to a tool on it."""
+
+    instance: str
+    containers: Containers
+    builder: Builder
+    workshop: Workshop
+    build_args: Mapping[str, str]
+    stop_timeout: float
+
+    async def start(self, tool: Tool, operation: Operation) -> Tool:
+        """Running and ready; what came up but not to readiness is stopped again by whoever recovers."""
+        spec = container_spec(self.instance, tool)
+        await operation.guard()
+        placed = await self.containers.start(spec)
+        await self.containers.ready(spec, placed)
+        return as_seen(tool, await self.containers.observe(tool.id), "running")
+
+    async def stop(self, tool: Tool, operation: Operation, failure: str | None = None) -> Tool:
+        await operation.guard()
+        return as_seen(tool, await self.containers.stop(tool.id, self.stop_timeout), "stopped", failure)
+
+    async def look(self, tool: Tool) -> Tool:
+        """As it is now: wanted if anything of it runs."""
+        seen = await self.containers.observe(tool.id)
+        return as_seen(tool, seen, "running" if any(service.is_up for service in seen.services) else "stopped")
+
+
+@dataclass(frozen=True)
+class Start:
+    engine: Engine
+
+    async def act(self, command: StartTool, operation: Operation) -> Effect:
+        tool = _installed(command, operation)
+        with _told():
+            async with operation.step("start"):
+                return Changed(await self.engine.start(tool, operation))
+
+    async def recover(self, command: StartTool, operation: Operation) -> Effect:
+        """What ran before goes on; what this start brought up is stopped."""
+        return await _stopped_again(self.engine, command, operation)
+
+
+@dataclass(frozen=True)
+class Restart:
+    engine: Engine
+
+    async def act(self, command: RestartTool, operation: Operation) -> Effect:
+        tool = _installed(command, operation)
+        with _told():
+            async with operation.step("stop"):
+                await self.engine.stop(tool, operation)
+            async with operation.step("start"):
+                return Changed(await self.engine.start(tool, operation))
+
+    async def recover(self, command: RestartTool, operation: Operation) -> Effect:
+        """Cancelled, it stays as it stands; one that came up broken is stopped."""
+        if operation.problem is not None:
+            return await _stopped_again(self.engine, command, operation)
+        return await _looked_at(self.engine, operation)
+
+
+@dataclass(frozen=True)
+class Stop:
+    engine: Engine
+
+    async def act(self, command: StopTool, operation: Operation) -> Effect:
+        tool = _installed(command, operation)
+        with _told():
+            async with operation.step("stop"):
+                return Changed(await self.engine.stop(tool, operation))
+
+    async def recover(self, command: StopTool, operation: Operation) -> Effect:
+        """A tool that does not run any more was stopped, whatever came after."""
+        effect = await _looked_at(self.engine, operation)
+        if isinstance(effect, Changed) and effect.tool.state is ToolState.STOPPED and operation.problem is None:
+            return Changed(effect.tool, completed=True)
+        return effect
+
+
+@dataclass(frozen=True)
+class Uninstall:
+    engine: Engine
+
+    async def act(self, command: UninstallTool, operation: Operation) -> Effect:
+        """A broken tool can be uninstalled too: nothing here asks what state it is in."""
+        _installed(command, operation)
+        with _told():
+            async with operation.step("remove"):
+                await operation.guard()
+                await self._remove(command)
+        return Removed()
+
+    async def recover(self, command: UninstallTool, operation: Operation) -> Effect:
+        """Once removing has begun there is no way back: it is brought to its end."""
+        if not await operation.begun("remove"):
+            return await _looked_at(self.engine, operation)
+        try:
+            await self._remove(command)
+        except EngineFailure as failure:
+            if operation.problem is None:
+                raise Away(failure.message) from failure
+            return await _looked_at(self.engine, operation)
+        return Removed(completed=operation.problem is None)
+
+    async def _remove(self, command: UninstallTool) -> None:
+        await self.engine.containers.remove(command.tool, images=True, data=command.data)
+        await self.engine.workshop.remove(command.tool, data=command.data)
+
+
+@dataclass(frozen=True)
+class Build:
+    engine: Engine
+
+    async def act(self, task: BuildRelease, operation: Operation) -> Tool | None:
+        """The built tool, with network, folders and a stopped container made ready, so that starting is one step."""
+        engine, tool = self.engine, task.subject_tool
+        with _told():
+            source = await engine.workshop.source(tool)
+            spec = build_spec(engine.instance, tool, source, engine.build_args)
+            await operation.guard()
+            image = await engine.builder.build(spec, lambda lines: operation.say(*lines), alive=operation.alive)
+            release = tool.release.model_copy(update={"image": image.reference})
+            built = tool.model_copy(update={"release": release})
+            await operation.guard()
+            await engine.containers.prepare(container_spec(engine.instance, built))
+            await engine.workshop.keep(built)
+            return as_seen(built, await engine.containers.observe(tool.id), "stopped")
+
+
+@dataclass(frozen=True)
+class StartBuilt:
+    engine: Engine
+
+    async def act(self, task: StartRelease, operation: Operation) -> Tool | None:
+        """As `Start`, but what does not come up is stopped here: the tool stays installed."""
+        try:
+            with _told():
+                return await self.engine.start(task.subject_tool, operation)
+        except Failure:
+            with _told():
+                await self.engine.containers.stop(task.tool, self.engine.stop_timeout)
+            raise
+
+
+@dataclass(frozen=True)
+class Discard:
+    engine: Engine
+
+    async def act(self, task: DiscardTool, operation: Operation) -> Tool | None:
+        with _told():
+            await self.engine.containers.remove(task.tool, images=True, data=True)
+            await self.engine.workshop.remove(task.tool, data=True)
+        return None
+
+
+def command_handlers(engine: Engine) -> dict[type[ToolCommand], Handler]:
+    return {
+        StartTool: Start(engine),
+        StopTool: Stop(engine),
+        RestartTool: Restart(engine),
+        UninstallTool: Uninstall(engine),
+    }
+
+
+def task_handlers(engine: Engine) -> dict[type[Task], TaskHandler]:
+    return {BuildRelease: Build(engine), StartRelease: StartBuilt(engine), DiscardTool: Discard(engine)}
+
+
+def _installed(command: ToolCommand, operation: Operation) -> Tool:
+    if operation.before is None:
+        raise Failure(
+            "tool_gone", f"{command.tool_name} is not installed any more; install it again to {command.action} it."
+        )
+    return operation.before
+
+
+async def _stopped_again(engine: Engine, command: ToolCommand, operation: Operation) -> Effect:
+    tool = operation.before
+    if tool is None:
+        return Removed()
+    if operation.problem is None and tool.state is ToolState.RUNNING:
+        return await _looked_at(engine, operation)
+    failure = operation.problem.message if operation.problem else None
+    try:
+        return Changed(await engine.stop(tool, operation, failure))
+    except EngineFailure as problem:
+        return Changed(_unknown(tool, problem.message))
+
+
+async def _looked_at(engine: Engine, operation: Operation) -> Effect:
+    tool = operation.before
+    if tool is None:
+        return Removed()
+    try:
+        return Changed(await engine.look(tool))
+    except EngineFailure as problem:
+        return Changed(_unknown(tool, problem.message))
+
+
+def _unknown(tool: Tool, reason: str) -> Tool:
+    return tool.model_copy(update={"state": ToolState.UNKNOWN, "reason": reason, "since": datetime.now(UTC)})
+
+
+@contextmanager
+def _told() -> Generator[None]:
+    """The engine's refusals as the operation's failure, its absence as a reason to wait."""
+    try:
+        yield
+    except EngineAway as away:
+        raise Away(away.message) from away
+    except EngineFailure as failure:
+        raise Failure(failure.code, failure.message, failure.detail) from failure

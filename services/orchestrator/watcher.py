@@ -1,0 +1,142 @@
+"""Sees what happens to tools on the engine, whoever did it, and says it on the bus."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
+from libs.contracts.streams import EVENTS
+from libs.contracts.subjects import STATE
+from libs.contracts.tools import Tool, ToolState
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.states import States
+from services.orchestrator.domain.engine_events import EngineEvent
+from services.orchestrator.domain.failures import EngineAway, Failure
+from services.orchestrator.domain.observations import Observation
+from services.orchestrator.domain.plan import as_seen
+from services.orchestrator.ports import Containers, Feed
+from services.orchestrator.reconciler import Reconciler
+
+log = structlog.get_logger(__name__)
+
+RETRY = 0.5
+
+
+@dataclass(frozen=True)
+class Glance:
+    """Why to look at a tool; `id` is the same for every replica that has the same reason."""
+
+    tool: str
+    action: str
+    id: str
+    container: str | None = None
+
+
+@dataclass
+class Watcher:
+    """`changed` is set whenever containers may have come or gone; `engine` is None while the engine is away."""
+
+    bus: Bus
+    states: States
+    containers: Containers
+    feed: Feed
+    reconciler: Reconciler
+    name: str = "local"
+    version: str | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _glances: asyncio.Queue[Glance] = field(default_factory=asyncio.Queue[Glance])
+
+    async def run(self) -> None:
+        async with self.bus.listening(STATE.filter(), lambda message: self._recorded(message.subject)):
+            while True:
+                try:
+                    await self._while_connected()
+                except* EngineAway as away:
+                    await self._lost(str(away.exceptions[0]))
+                await asyncio.sleep(RETRY)
+
+    async def _while_connected(self) -> None:
+        since = time.time_ns()
+        version = await self.feed.ping()
+        await self._connected(version)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look_on())
+            async with aclosing(self.feed.events(since)) as events:
+                async for event in events:
+                    self._happened(event)
+
+    async def _connected(self, version: str) -> None:
+        """Everything is looked at anew: what happened while nobody watched is in no event."""
+        now = datetime.now(UTC)
+        log.info("engine connected", version=version)
+        await self.bus.publish(EVENTS, EngineConnected(engine=self.name, version=version, observed_at=now))
+        self.version = version
+        seen = await self.containers.observe_all()
+        for recorded in await self.states.all():
+            if recorded.state is not None:
+                observation = seen.get(recorded.tool) or Observation(recorded.tool, (), now)
+                await self._say(recorded.state, recorded.fence, observation, "connected", None)
+        await self.reconciler.reconcile(seen)
+        self.changed.set()
+
+    async def _lost(self, reason: str) -> None:
+        if self.version is None:
+            return
+        self.version = None
+        log.warning("engine lost", reason=reason)
+        lost = EngineLost(engine=self.name, reason=reason, observed_at=datetime.now(UTC))
+        await self.bus.publish(EVENTS, lost)
+
+    def _happened(self, event: EngineEvent) -> None:
+        self.changed.set()
+        self._glances.put_nowait(Glance(event.tool, event.action, event.identity, event.container))
+
+    def _recorded(self, subject: str) -> None:
+        """An operation ended: what was judged by the record before it may have to be judged again."""
+        tool = STATE.parse(subject)["tool"]
+        self._glances.put_nowait(Glance(tool, "recorded", ""))
+
+    async def _look_on(self) -> None:
+        while True:
+            glance = await self._glances.get()
+            try:
+                await self._look(glance)
+            except EngineAway:
+                raise
+            except Failure as problem:
+                log.warning("a tool cannot be looked at", tool=glance.tool, problem=problem.message)
+
+    async def _look(self, glance: Glance) -> None:
+        tool, fence = await self.states.judged(glance.tool)
+        if tool is None:
+            return
+        seen = await self.containers.observe(glance.tool)
+        if glance.action == "recorded" and _judged(tool, seen).state is tool.state:
+            return
+        await self._say(tool, fence, seen, glance.action, glance)
+
+    async def _say(self, tool: Tool, fence: int, seen: Observation, action: str, glance: Glance | None) -> None:
+        judged = _judged(tool, seen)
+        observed = ToolObserved(
+            tool=tool.id,
+            state=judged.state,
+            reason=judged.reason,
+            services=judged.services,
+            container=glance.container if glance else None,
+            action=action,
+            judged_by=fence,
+            observed_at=seen.observed_at,
+        )
+        id = glance.id if glance and glance.id else None
+        await self.bus.publish(EVENTS, observed, id=id)
+
+
+def _judged(tool: Tool, seen: Observation) -> Tool:
+    failure = tool.reason if tool.state is ToolState.FAILED and tool.desired == "stopped" else None
+    return as_seen(tool, seen, tool.desired, failure)
