@@ -9,7 +9,16 @@ from typing import Any, Protocol
 from libs.contracts.operations import OperationCancelled, OperationEnded, OperationFailed, OperationSucceeded
 from libs.contracts.problems import Problem
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.operation import Away, CancelSeen, Changed, DeadlinePassed, Effect, Failure, Operation
+from libs.runtime.bus.operation import (
+    Away,
+    CancelSeen,
+    Changed,
+    DeadlinePassed,
+    Effect,
+    Failure,
+    Interrupted,
+    Operation,
+)
 from libs.runtime.bus.records import Record
 from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.watch import under_watch
@@ -45,6 +54,8 @@ class Attempt:
         except CancelSeen:
             return await self.cancelled(await self._read())
         except Failure as failure:
+            if self._operation.lapsed():
+                raise Interrupted(self._operation.id) from failure
             return await self._failed(failure.problem)
         except DeadlinePassed:
             return await self._failed(self._too_late())

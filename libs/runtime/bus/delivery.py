@@ -28,6 +28,7 @@ class Delivery:
         self._message = message
         self._timing = timing
         self._beaten = asyncio.get_running_loop().time()
+        self._lapsed = False
         self.sequence = message.metadata.sequence.stream
         self.subject = message.subject
         self.data = message.data
@@ -44,6 +45,10 @@ class Delivery:
         """Whether the server was told recently enough that we are on it; children live only as long."""
         return asyncio.get_running_loop().time() - self._beaten < self._timing.watchdog_bound
 
+    def lapsed(self) -> bool:
+        """Whether we were silent for so long that children were ended meanwhile: what failed then proves nothing."""
+        return self._lapsed or not self.alive()
+
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
         """Heartbeats from here to the end of the block."""
@@ -55,6 +60,7 @@ class Delivery:
 
     async def _beat(self) -> None:
         while True:
+            self._lapsed = self._lapsed or not self.alive()
             if self._bus.connected:
                 try:
                     await self._message.in_progress()

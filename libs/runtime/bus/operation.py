@@ -47,6 +47,10 @@ class CancelSeen(Exception):
     """The record asks for an end."""
 
 
+class Interrupted(Exception):
+    """The worker itself was silent for too long in the middle of it: to be begun anew."""
+
+
 class DeadlinePassed(Exception):
     """The operation has taken as long as it may."""
 
@@ -86,6 +90,7 @@ class Operation:
     deadline: datetime
     before: Tool | None
     alive: Callable[[], bool]
+    lapsed: Callable[[], bool]
     log: LogWriter
     relentless: bool = False
     problem: Problem | None = None

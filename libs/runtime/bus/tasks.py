@@ -115,6 +115,7 @@ class TaskWorker:
             deadline=task.deadline,
             before=task.subject_tool if isinstance(task, ToolTask) else None,
             alive=delivery.alive,
+            lapsed=delivery.lapsed,
             log=writer,
             relentless=task.relentless,
         )
@@ -125,6 +126,8 @@ class TaskWorker:
             except (CancelSeen, DeadlinePassed):
                 return _ended(task, "cancelled")
             except Failure as failure:
+                if delivery.lapsed():
+                    return None
                 return _ended(task, "failed", error=failure.problem)
             except (FencedOff, Unavailable):
                 raise

@@ -25,7 +25,7 @@ from libs.runtime.bus.intake import Intake
 from libs.runtime.bus.lanes import Lanes
 from libs.runtime.bus.letters import bury, keep
 from libs.runtime.bus.logs import LogWriter
-from libs.runtime.bus.operation import FencedOff, Operation
+from libs.runtime.bus.operation import FencedOff, Interrupted, Operation
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.states import States
@@ -167,6 +167,7 @@ class Worker:
             deadline=record.starts[0][1].deadline,
             before=await self._states.read(command.tool),
             alive=delivery.alive,
+            lapsed=delivery.lapsed,
             log=writer,
         )
         run = Attempt(self._handlers[type(command)], command, operation, self._timing)
@@ -175,6 +176,9 @@ class Worker:
                 ended = await (run.recovery() if move is Move.RECOVER else run.outcome(record))
             except (FencedOff, Unavailable):
                 raise
+            except Interrupted:
+                log.warning("interrupted: begun anew")
+                return None
             except Exception as problem:
                 log.exception("the handler broke")
                 await operation.say(f"MACHETE failed to carry this out ({type(problem).__name__}); it will try again")
