@@ -1,0 +1,1 @@
+"""What carries the orchestrator's decisions out: the engine, BuildKit, folders."""

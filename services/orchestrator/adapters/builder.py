@@ -1,0 +1,100 @@
+"""Builds images through the BuildKit client, since the engine's own HTTP interface has no BuildKit."""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.orchestrator.adapters.batches import in_batches
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
+from services.orchestrator.domain.failures import EngineError, Failure
+from services.orchestrator.domain.specs import BuildSpec, BuiltImage
+from services.orchestrator.ports import Children, always
+
+PLUGIN_FOLDERS = (
+    Path("/usr/local/lib/docker/cli-plugins"),
+    Path("/usr/local/libexec/docker/cli-plugins"),
+    Path("/usr/lib/docker/cli-plugins"),
+    Path("/usr/libexec/docker/cli-plugins"),
+)
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+Log = Callable[[list[str]], Awaitable[None]]
+
+
+def find_buildx() -> tuple[str, ...]:
+    """How to call the client. The plugin itself starts 30 ms faster than through `docker`."""
+    personal = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"
+    for folder in (personal, *PLUGIN_FOLDERS):
+        if os.access(folder / "docker-buildx", os.X_OK):
+            return (str(folder / "docker-buildx"),)
+    if docker := shutil.which("docker"):
+        return docker, "buildx"
+    raise Failure("buildx_missing", "Docker's buildx plugin is not installed: install docker-buildx.")
+
+
+@dataclass(frozen=True)
+class BuildxBuilder:
+    """`home` is a folder for the client's own state; it is made. `buildx` is how the client is called."""
+
+    engine: Engine
+    children: Children
+    home: Path
+    buildx: tuple[str, ...] | None = None
+
+    async def build(self, spec: BuildSpec, log: Log, alive: Callable[[], bool] = always) -> BuiltImage:
+        if built := await self._built(spec):
+            return BuiltImage(built.reference, built.id, built.exposed, reused=True)
+        context = await asyncio.to_thread(context_of, spec)
+        self.home.mkdir(parents=True, exist_ok=True)
+        story = BuildLog()
+        code = await self._run(spec, context, story, log, alive)
+        if code != 0:
+            await self.engine.read("GET", "/_ping", patience=5)  # a lost engine is not the build's failure
+            raise story.failure(code)
+        built = await self._built(spec)
+        if built is None:
+            raise EngineError("image_missing", f"The build ended well, but there is no image {spec.image}.")
+        return built
+
+    async def _run(self, spec: BuildSpec, context: Path, story: BuildLog, log: Log, alive: Callable[[], bool]) -> int:
+        argv = build_argv(spec, self.buildx or find_buildx())
+        environment = build_environment(self.engine.client_environment, str(self.home), SEARCH_PATH)
+        async with self.children.run(argv, env=environment, cwd=context, alive=alive) as client:
+            async with aclosing(in_batches(client.lines())) as batches:
+                async for lines in batches:
+                    clean = [readable(line) for line in lines]
+                    story.read(clean)
+                    await log(clean)
+            return await client.wait()
+
+    async def _built(self, spec: BuildSpec) -> BuiltImage | None:
+        """The image, if it is there and is this release's: a tag alone could be anybody's."""
+        try:
+            answer = await self.engine.call("GET", path_of("images", *spec.image.split("/"), "json"))
+        except EngineError as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+        labels = answer["Config"].get("Labels") or {}
+        if any(labels.get(name) != value for name, value in spec.labels.items()):
+            return None
+        exposed = sorted(int(port.split("/")[0]) for port in answer["Config"].get("ExposedPorts") or {})
+        return BuiltImage(spec.image, answer["Id"], tuple(exposed))
+
+
+def context_of(spec: BuildSpec) -> Path:
+    """The tool's folder. Neither it nor its Dockerfile may lie outside the source, through links or not."""
+    source = spec.source.resolve()
+    context = (source / (spec.subdir or ".")).resolve()
+    dockerfile = (context / spec.dockerfile).resolve()
+    if not context.is_relative_to(source) or not dockerfile.is_relative_to(source):
+        raise Failure("outside_repository", "The tool's folder or its Dockerfile lies outside the repository.")
+    if not dockerfile.is_file():
+        where = f"{spec.subdir}/{spec.dockerfile}" if spec.subdir else spec.dockerfile
+        raise Failure("no_dockerfile", f"The repository has no {where}: add it, or name another in the manifest.")
+    return context

@@ -1,0 +1,196 @@
+"""Runs tools that are one container each, on one engine."""
+
+import asyncio
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.folders import give_to, make_folders, owner_in
+from services.orchestrator.adapters.host_ports import HostPorts
+from services.orchestrator.adapters.networks import ensure_network
+from services.orchestrator.adapters.readiness import wait_until_ready
+from services.orchestrator.adapters.removal import remove_container, remove_tool
+from services.orchestrator.domain import names
+from services.orchestrator.domain.container_body import create_body, spec_hash, with_image_volumes
+from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.observations import (
+    Observation,
+    ServiceObservation,
+    from_inspection,
+    from_listing,
+    needs_inspection,
+)
+from services.orchestrator.domain.specs import ContainerSpec
+from services.orchestrator.ports import Placed, Removed
+
+Listed = Mapping[str, Any]
+
+_UP = ("running", "restarting", "paused")
+_LOST = ("removing", "dead")
+_PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
+
+
+@dataclass(frozen=True)
+class DockerContainers:
+    """`tools` is the folder with one folder a tool, as the engine's host sees it too.
+
+    `network_pool` is where networks get their addresses when the engine has none left.
+    """
+
+    engine: Engine
+    instance: str
+    tools: Path
+    network_pool: str = "10.213.0.0/16"
+    _choosing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    @property
+    def _feed(self) -> DockerFeed:
+        return DockerFeed(self.engine, self.instance)
+
+    @property
+    def _ports(self) -> HostPorts:
+        return HostPorts(self.engine, self.instance)
+
+    async def prepare(self, spec: ContainerSpec) -> Placed:
+        found = await self._list(spec.tool)
+        if running := next((item for item in found if item["State"] in _UP), None):
+            return Placed(running["Id"], from_listing(running).host_port, created=False, started=False)
+        return await self._place(spec, found)
+
+    async def start(self, spec: ContainerSpec) -> Placed:
+        found = await self._list(spec.tool)
+        placed = await self._place(spec, found)
+        state = next((item["State"] for item in found if item["Id"] == placed.container_id), "created")
+        if state in ("running", "restarting"):
+            return placed
+        try:
+            await self._set_going(placed.container_id, "unpause" if state == "paused" else "start")
+        except EngineError as refusal:
+            if placed.host_port and any(words in refusal.message for words in _PORT_WORDS):
+                raise await self._ports.taken(spec.tool, placed.host_port) from refusal
+            if not await ensure_network(self.engine, spec, self.network_pool):
+                raise
+            placed = await self._create(spec, placed.host_port, [placed.container_id])
+            await self._set_going(placed.container_id, "start")
+        return Placed(placed.container_id, placed.host_port, placed.created, started=True)
+
+    async def ready(self, spec: ContainerSpec, placed: Placed) -> None:
+        await wait_until_ready(self.engine, self._feed, spec, placed.container_id, placed.host_port)
+
+    async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
+        await asyncio.gather(*(self._stop(item, timeout) for item in await self._list(tool)))
+        return await self.observe(tool)
+
+    async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
+        return await remove_tool(self.engine, self.instance, tool, images, data)
+
+    async def observe(self, tool: str) -> Observation:
+        return await self._observation(tool, await self._list(tool), whole=True)
+
+    async def observe_all(self) -> dict[str, Observation]:
+        by_tool: dict[str, list[Listed]] = {}
+        for item in await self._list():
+            by_tool.setdefault(item["Labels"].get(names.LABEL_TOOL, ""), []).append(item)
+        return {tool: await self._observation(tool, items, whole=False) for tool, items in by_tool.items()}
+
+    async def orphans(self, known: Collection[str]) -> dict[str, Observation]:
+        return {tool: seen for tool, seen in (await self.observe_all()).items() if tool not in known}
+
+    async def _list(self, tool: str | None = None) -> list[Listed]:
+        query = {"all": True, "filters": names.containers_filter(self.instance, tool)}
+        return await self.engine.call("GET", "/containers/json", query)
+
+    async def _place(self, spec: ContainerSpec, found: list[Listed]) -> Placed:
+        """Find the container of this spec, or make it in the place of all others. It is not started."""
+        port = None if spec.port is None else spec.host_port or _port_of(found)
+        wanted = spec_hash(create_body(spec, port, self._data(spec.tool)))
+        for item in found:
+            if item["Labels"].get(names.LABEL_SPEC) == wanted and item["State"] not in _LOST:
+                await asyncio.to_thread(make_folders, spec.folders, self._data(spec.tool))
+                return Placed(item["Id"], port, created=False, started=False)
+        for item in found:
+            await self._stop(item, 10.0)
+        others = [item["Id"] for item in found]
+        if spec.port is None or port is not None:
+            return await self._create(spec, port, others)
+        async with self._choosing:  # a port is held from the moment its container exists
+            return await self._create(spec, await self._ports.free(spec.tool), others)
+
+    async def _create(self, spec: ContainerSpec, port: int | None, others: list[str]) -> Placed:
+        image = await self._image(spec)
+        await ensure_network(self.engine, spec, self.network_pool)
+        data = self._data(spec.tool)
+        whole = with_image_volumes(spec, image.get("Volumes") or ())
+        body = create_body(whole, port, data)
+        body["Labels"][names.LABEL_SPEC] = spec_hash(create_body(spec, port, data))
+        made = await asyncio.to_thread(make_folders, spec.folders, data)
+        await asyncio.gather(*(remove_container(self.engine, other) for other in others))
+        created = await self._create_named(spec.name, body)
+        if made and (owner := await owner_in(self.engine, created, image.get("User") or "")):
+            await asyncio.to_thread(give_to, made, owner)
+        return Placed(created, port, created=True, started=False)
+
+    async def _create_named(self, name: str, body: dict[str, Any]) -> str:
+        try:
+            created = await self.engine.call("POST", "/containers/create", {"name": name}, body)
+        except EngineError as refusal:
+            if refusal.status != 409:
+                raise
+            message = f"There is a container {name} that MACHETE did not make: rename or remove it."
+            raise EngineError("name_taken", message, status=409) from refusal
+        return created["Id"]
+
+    async def _image(self, spec: ContainerSpec) -> Mapping[str, Any]:
+        try:
+            answer = await self.engine.call("GET", path_of("images", *spec.image.split("/"), "json"))
+        except EngineError as refusal:
+            if refusal.status != 404:
+                raise
+            message = f"The engine has no image {spec.image}: build the tool again."
+            raise EngineError("image_missing", message, status=404) from refusal
+        return answer["Config"]
+
+    async def _set_going(self, container: str, how: str) -> None:
+        await self.engine.call("POST", path_of("containers", container, how))
+
+    async def _stop(self, item: Listed, timeout: float) -> None:
+        """What has already ended, or is gone, is stopped."""
+        if item["State"] not in _UP:
+            return
+        try:
+            if item["State"] == "paused":
+                await self._set_going(item["Id"], "unpause")
+            await self.engine.call(
+                "POST", path_of("containers", item["Id"], "stop"), {"t": round(timeout)}, patience=timeout + 60
+            )
+        except EngineError as refusal:
+            if refusal.status != 404:
+                raise
+
+    async def _observation(self, tool: str, items: list[Listed], whole: bool) -> Observation:
+        seen = await asyncio.gather(*(self._look(item, whole) for item in items))
+        services = sorted((service for service in seen if service), key=lambda service: service.name)
+        return Observation(tool, tuple(services), datetime.now(UTC))
+
+    async def _look(self, item: Listed, whole: bool) -> ServiceObservation | None:
+        """None: it was removed since it was listed."""
+        if not whole and not needs_inspection(item):
+            return from_listing(item)
+        try:
+            return from_inspection(await self.engine.call("GET", path_of("containers", item["Id"], "json")))
+        except EngineError as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+
+    def _data(self, tool: str) -> Path:
+        return self.tools / tool / "data"
+
+
+def _port_of(found: list[Listed]) -> int | None:
+    """The port that a tool has keeps being its port, though nobody wrote it down elsewhere."""
+    return next((port for item in found if (port := from_listing(item).host_port)), None)

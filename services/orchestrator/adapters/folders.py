@@ -1,0 +1,62 @@
+"""The folders of a tool that its container sees: made before it starts, with the owner it runs as."""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.domain.container_body import folder_of
+from services.orchestrator.domain.failures import EngineError, Failure
+from services.orchestrator.domain.specs import FolderMount
+
+
+def make_folders(mounts: Iterable[FolderMount], data: Path) -> list[Path]:
+    """Make those that are missing, and name them. A file or folder that is there stays as it is.
+
+    A tool can write links into its own folders; one that leads out of them would let it mount anything.
+    """
+    data.mkdir(parents=True, exist_ok=True)
+    inside = data.resolve()
+    made: list[Path] = []
+    for mount in mounts:
+        folder = folder_of(mount, data)
+        if not folder.resolve().is_relative_to(inside):
+            raise Failure("mount_refused", f"The mount {mount.path!r} leads out of the tool's data folder.")
+        missing = [part for part in (folder, *folder.parents) if part != data and part.is_relative_to(data)]
+        for part in reversed([part for part in missing if not part.exists()]):
+            part.mkdir()
+            made.append(part)
+    return made
+
+
+def give_to(folders: Iterable[Path], owner: tuple[int, int]) -> None:
+    for folder in folders:
+        os.chown(folder, *owner)
+
+
+async def owner_in(engine: Engine, container: str, user: str) -> tuple[int, int] | None:
+    """The numbers of the user an image runs as (`1000`, `1000:100`, a name); None for root or unknown."""
+    name, _, group = user.partition(":")
+    if name in ("", "root", "0"):
+        return None
+    if name.isdigit():
+        return int(name), int(group) if group.isdigit() else int(name)
+    for line in (await _file_in(engine, container, "/etc/passwd")).splitlines():
+        fields = line.split(":")
+        if fields[0] == name and len(fields) > 3:
+            return int(fields[2]), int(fields[3])
+    return None
+
+
+async def _file_in(engine: Engine, container: str, path: str) -> str:
+    try:
+        archive = await engine.read("GET", path_of("containers", container, "archive"), {"path": path})
+    except EngineError as refusal:
+        if refusal.status == 404:
+            return ""
+        raise
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+        content = files.extractfile(files.next() or tarfile.TarInfo())
+        return content.read().decode("utf-8", "replace") if content else ""

@@ -1,0 +1,74 @@
+"""Who holds which port of the host, and which one a tool may have."""
+
+import asyncio
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.domain.failures import EngineError, PortTaken
+from services.orchestrator.domain.names import LABEL_PORT, container_name
+from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
+
+
+@dataclass(frozen=True)
+class HostPorts:
+    engine: Engine
+    instance: str
+
+    async def free(self, tool: str) -> int:
+        """A port that no container holds, a stopped one neither, nor another process."""
+        held = await self._held()
+        try:
+            return await asyncio.to_thread(choose_port, tool, held, self._is_free)
+        except NoPortLeft as none:
+            raise EngineError("no_port", f"{none}.") from none
+
+    async def taken(self, tool: str, port: int) -> PortTaken:
+        """Why the tool cannot have its port."""
+        held = await self._held()
+        holders = [name for name in held.get(port, []) if name != container_name(self.instance, tool)]
+        others = {number: names for number, names in held.items() if number != port}
+        alternative = await asyncio.to_thread(choose_port, tool, {port, *others}, self._is_free)
+        return PortTaken(port, holders[0] if holders else None, alternative)
+
+    async def _held(self) -> dict[int, list[str]]:
+        """Ports to the containers that hold them, those that run first.
+
+        A list shows the ports of running containers only. Ours have a label; others are looked into.
+        """
+        listed: list[Mapping[str, Any]] = await self.engine.call("GET", "/containers/json", {"all": True})
+        held: dict[int, list[str]] = {}
+        for item in sorted(listed, key=lambda item: item["State"] != "running"):
+            for port in await self._ports_of(item):
+                held.setdefault(port, []).append(item["Names"][0].removeprefix("/"))
+        return held
+
+    async def _ports_of(self, item: Mapping[str, Any]) -> set[int]:
+        label = (item.get("Labels") or {}).get(LABEL_PORT, "")
+        if label.isdigit():
+            return {int(label)}
+        if item["State"] == "running":
+            return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}
+        try:
+            details = await self.engine.call("GET", path_of("containers", item["Id"], "json"))
+        except EngineError as refusal:
+            if refusal.status == 404:
+                return set()
+            raise
+        bindings = (details["HostConfig"].get("PortBindings") or {}).values()
+        ports = (binding.get("HostPort") or "" for choices in bindings for binding in choices or ())
+        return {int(port) for port in ports if port.isdigit()}
+
+    def _is_free(self, port: int) -> bool:
+        """On another machine's engine only its start can tell."""
+        if not self.engine.is_local:
+            return True
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                return False
+        return True

@@ -1,0 +1,38 @@
+"""A network of its own for each tool."""
+
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.domain.container_body import network_body
+from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.port_choice import subnets
+from services.orchestrator.domain.specs import ContainerSpec
+
+_USED_UP = ("available", "address pool")
+_OVERLAPS = "overlap"
+
+
+async def ensure_network(engine: Engine, spec: ContainerSpec, pool: str) -> bool:
+    """Whether it had to be made. When the engine has no addresses left, it gets a slice of `pool`."""
+    try:
+        return await _make(engine, spec, None)
+    except EngineError as refusal:
+        if not all(word in refusal.message for word in _USED_UP):
+            raise
+        used_up = refusal
+    for subnet in subnets(spec.tool, pool):
+        try:
+            return await _make(engine, spec, subnet)
+        except EngineError as refusal:
+            if _OVERLAPS not in refusal.message:
+                raise
+    message = f"The engine has no addresses left for a network, and {pool} none either: uninstall a tool."
+    raise EngineError("no_addresses", message) from used_up
+
+
+async def _make(engine: Engine, spec: ContainerSpec, subnet: str | None) -> bool:
+    try:
+        await engine.call("POST", "/networks/create", body=network_body(spec, subnet))
+    except EngineError as refusal:
+        if refusal.status != 409:
+            raise
+        return False
+    return True

@@ -1,0 +1,81 @@
+"""Takes away what is a tool's own on the engine, whatever state it is in, and nothing else."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.domain import names
+from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.ports import Removed
+
+GONE_WITHIN = 10.0  # seconds for a removal that is already going on
+
+
+async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, data: bool) -> Removed:
+    """Safe to repeat. What somebody else's container uses stays, and is named in `left`."""
+    owned = {"filters": names.owned_filter(instance, tool)}
+    containers = await remove_containers(engine, instance, tool)
+    networks = await engine.call("GET", "/networks", owned)
+    volumes = (await engine.call("GET", "/volumes", owned))["Volumes"] or [] if data else []
+    tags = await _tags(engine, instance, tool) if images else []
+    removals = (
+        [(network["Name"], path_of("networks", network["Id"])) for network in networks],
+        [(volume["Name"], path_of("volumes", volume["Name"])) for volume in volumes],
+        [(tag, path_of("images", *tag.split("/"))) for tag in tags],
+    )
+    parts = [await asyncio.gather(*(_delete(engine, name, path) for name, path in part)) for part in removals]
+    gone = [tuple(name for name, left in part if not left) for part in parts]
+    left = tuple(name for part in parts for name, stays in part if stays)
+    return Removed(containers, *gone, left=left)
+
+
+async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[str, ...]:
+    """Their names. Returns when they are gone, also those that somebody else is removing."""
+    query = {"all": True, "filters": names.containers_filter(instance, tool)}
+    removed: list[str] = []
+    async with asyncio.timeout(GONE_WITHIN + 60):
+        while found := await engine.call("GET", "/containers/json", query):
+            removed += [item["Names"][0].removeprefix("/") for item in found]
+            await asyncio.gather(*(remove_container(engine, item["Id"]) for item in found))
+            if any(item["State"] == "removing" for item in found):
+                await asyncio.sleep(0.1)
+    return tuple(dict.fromkeys(removed))
+
+
+async def remove_container(engine: Engine, container: str) -> None:
+    """With its nameless volumes. A removal that is going on counts: wait for its end by listing again."""
+    try:
+        await engine.call("DELETE", path_of("containers", container), {"force": True, "v": True})
+    except EngineError as refusal:
+        if refusal.status != 404 and not (refusal.status == 409 and "already in progress" in refusal.message):
+            raise
+
+
+async def _delete(engine: Engine, name: str, path: str) -> tuple[str, bool]:
+    """The name, and whether it stays because it is in use (403 is what networks answer)."""
+    try:
+        await engine.call("DELETE", path)
+    except EngineError as refusal:
+        if refusal.status not in (403, 404, 409):
+            raise
+        return name, refusal.status != 404
+    return name, False
+
+
+async def _tags(engine: Engine, instance: str, tool: str) -> list[str]:
+    """Our tags on the tool's images, and what a build that was repeated left without any tag.
+
+    An image that somebody made `FROM` ours carries our labels too, but not our tag.
+    """
+    ours = names.image_repository(instance, tool) + ":"
+    found: list[Mapping[str, Any]] = await engine.call(
+        "GET", "/images/json", {"filters": names.owned_filter(instance, tool)}
+    )
+    tags = [tag for image in found for tag in image.get("RepoTags") or () if tag.startswith(ours)]
+    untagged = [image["Id"] for image in found if not _real_tags(image) and not _real_tags(image, "RepoDigests")]
+    return [*tags, *untagged]
+
+
+def _real_tags(image: Mapping[str, Any], key: str = "RepoTags") -> list[str]:
+    return [tag for tag in image.get(key) or () if not tag.startswith("<none>")]

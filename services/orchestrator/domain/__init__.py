@@ -1,0 +1,1 @@
+"""What the orchestrator decides, from facts alone; nothing here touches Docker, files or the bus."""

@@ -1,0 +1,97 @@
+"""How an image is built, and what the log of a failed build says in one sentence."""
+
+import re
+from collections import deque
+from collections.abc import Mapping, Sequence
+
+from services.orchestrator.domain.failures import BuildFailed, EngineAway, Failure
+from services.orchestrator.domain.specs import BuildSpec
+
+LAST_LINES = 20
+
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
+_STEP = re.compile(r"^#(\d+) \[([^\]]+)\] (.+)$")
+_STEP_FAILED = re.compile(r"^#(\d+) ERROR: (.+)$")
+_FAILED = re.compile(r"^ERROR: (?:failed to (?:build|solve): )*(.+)$")
+_ENGINE_GONE = re.compile(
+    r"Cannot connect to the Docker daemon|code = Unavailable|error reading from server|"
+    r"connection reset by peer|failed to receive status|transport is closing|graceful_stop"
+)
+
+
+def build_argv(spec: BuildSpec, buildx: Sequence[str]) -> list[str]:
+    """The BuildKit client's command line, to be run in the tool's folder.
+
+    The `default` builder is the engine itself, so what it builds is at once the engine's, without a copy.
+    """
+    options = [
+        "--builder=default",
+        "--progress=plain",
+        "--provenance=false",
+        "--load",
+        f"--file={spec.dockerfile}",
+        f"--tag={spec.image}",
+        *(f"--label={name}={value}" for name, value in spec.labels.items()),
+        *(f"--build-arg={name}={value}" for name, value in sorted(spec.arguments.items())),
+    ]
+    return [*buildx, "build", *options, "."]
+
+
+def build_environment(reach: Mapping[str, str], home: str, path: str) -> dict[str, str]:
+    """All that the client may know: nothing else of the platform's environment reaches a build (or a log).
+
+    `reach` says where the engine is; `home` keeps the client's own state, apart from any person's.
+    """
+    return {
+        **reach,
+        "PATH": path,
+        "HOME": home,
+        "DOCKER_CONFIG": home,
+        "BUILDX_GIT_INFO": "false",
+        "NO_COLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def readable(text: str) -> str:
+    """Without colours, cursor movements and other control characters, which a log must not carry on."""
+    return text if text.isprintable() else _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+class BuildLog:
+    """Follows a plain progress log to be able to say, at the end, which step failed and why."""
+
+    def __init__(self) -> None:
+        self._tail: deque[str] = deque(maxlen=LAST_LINES)
+        self._steps: dict[str, str] = {}
+        self._failed_step: str | None = None
+        self._error: str | None = None
+
+    def read(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            if line.startswith("#"):
+                self._follow(line)
+            elif found := _FAILED.match(line):
+                self._error = found[1]
+            if line.strip():
+                self._tail.append(line)
+
+    @property
+    def last_lines(self) -> list[str]:
+        return list(self._tail)
+
+    def failure(self, exit_code: int) -> Failure:
+        """Why the client ended with this code. A lost engine is no fault of the build."""
+        error = (self._error or f"the BuildKit client ended with exit code {exit_code}").rstrip(". ")
+        if _ENGINE_GONE.search(error):
+            return EngineAway(f"The Docker Engine went away during the build: {error}.")
+        where = f" at step {self._failed_step}" if self._failed_step else ""
+        return BuildFailed(f"The build failed{where}: {error}.", self.last_lines)
+
+    def _follow(self, line: str) -> None:
+        if step := _STEP.match(line):
+            self._steps.setdefault(step[1], f"{step[2]} `{step[3]}`")
+        elif failed := _STEP_FAILED.match(line):
+            self._failed_step = self._steps.get(failed[1])
+            self._error = self._error or failed[2]

@@ -1,0 +1,113 @@
+"""From a container spec to what the engine is asked to create."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from services.orchestrator.domain import names
+from services.orchestrator.domain.failures import Failure
+from services.orchestrator.domain.specs import ContainerSpec, FolderMount, VolumeMount
+
+LOG_ROTATION = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
+
+
+def create_body(spec: ContainerSpec, host_port: int | None, data: Path) -> dict[str, Any]:
+    """The body of `POST /containers/create`; `data` is the tool's data folder as the engine sees it."""
+    body: dict[str, Any] = {
+        "Image": spec.image,
+        "Env": [f"{name}={value}" for name, value in sorted(spec.environment.items())],
+        "Labels": _labels(spec, host_port),
+        "HostConfig": {
+            "NetworkMode": spec.network,
+            "RestartPolicy": {"Name": "unless-stopped"},
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": LOG_ROTATION,
+            "Mounts": [*_folders(spec.folders, data), *_volumes(spec)],
+            "Memory": spec.limits.memory,
+            "MemorySwap": spec.limits.memory,
+            "PidsLimit": spec.limits.pids,
+            "ReadonlyRootfs": spec.read_only,
+        },
+    }
+    if spec.limits.cpus is not None:
+        body["HostConfig"]["NanoCpus"] = round(spec.limits.cpus * 1_000_000_000)
+    if spec.command is not None:
+        body["Cmd"] = list(spec.command)
+    if spec.port is not None:
+        inside = f"{spec.port}/tcp"
+        body["ExposedPorts"] = {inside: {}}
+        body["HostConfig"]["PortBindings"] = {inside: [{"HostIp": "127.0.0.1", "HostPort": str(host_port)}]}
+    return body
+
+
+def spec_hash(body: Mapping[str, Any]) -> str:
+    """Two specs that make the same container have the same one. It is the label `io.machete.spec`."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def network_body(spec: ContainerSpec, subnet: str | None = None) -> dict[str, Any]:
+    """The body of `POST /networks/create`; without a subnet the engine takes one from its own pools."""
+    body: dict[str, Any] = {
+        "Name": spec.network,
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Labels": names.owner_labels(spec.instance, spec.tool),
+    }
+    if subnet is not None:
+        body["IPAM"] = {"Config": [{"Subnet": subnet}]}
+    return body
+
+
+def with_image_volumes(spec: ContainerSpec, targets: Iterable[str]) -> ContainerSpec:
+    """Name the volumes an image declares: nameless ones would be lost when the container is made anew."""
+    mounted = {PurePosixPath(mount.target) for mount in (*spec.folders, *spec.volumes)}
+    named = tuple(
+        VolumeMount(f"image-{hashlib.sha256(target.encode()).hexdigest()[:10]}", target)
+        for target in sorted(targets)
+        if PurePosixPath(target) not in mounted
+    )
+    return replace(spec, volumes=(*spec.volumes, *named))
+
+
+def folder_of(mount: FolderMount, data: Path) -> Path:
+    """Where a relative mount lies; one that would lead out of the data folder is refused."""
+    path = PurePosixPath(mount.path)
+    if path.is_absolute() or ".." in path.parts or "\0" in mount.path:
+        raise Failure("mount_refused", f"The mount {mount.path!r} leads out of the tool's data folder: stay inside.")
+    return data / path
+
+
+def _labels(spec: ContainerSpec, host_port: int | None) -> dict[str, str]:
+    labels = names.release_labels(spec.instance, spec.tool, spec.release)
+    labels[names.LABEL_SERVICE] = names.APP
+    if host_port is not None:
+        labels[names.LABEL_PORT] = str(host_port)
+    return labels
+
+
+def _folders(folders: Iterable[FolderMount], data: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "Type": "bind",
+            "Source": str(folder_of(mount, data)),
+            "Target": mount.target,
+            "ReadOnly": mount.read_only,
+        }
+        for mount in folders
+    ]
+
+
+def _volumes(spec: ContainerSpec) -> list[dict[str, Any]]:
+    return [
+        {
+            "Type": "volume",
+            "Source": names.volume_name(spec.instance, spec.tool, mount.name),
+            "Target": mount.target,
+            "ReadOnly": mount.read_only,
+            "VolumeOptions": {"Labels": names.owner_labels(spec.instance, spec.tool)},
+        }
+        for mount in spec.volumes
+    ]

@@ -1,0 +1,52 @@
+"""What an engine says about containers, in our words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.orchestrator.domain import names
+
+# A health check or a shell runs `exec` events by the thousand; these are the ones that change what a tool is.
+ACTIONS = ("create", "start", "die", "oom", "pause", "unpause", "stop", "restart", "destroy", "health_status")
+
+
+@dataclass(frozen=True)
+class EngineEvent:
+    """`time` is the engine's, in nanoseconds; with container and action it names the event everywhere.
+
+    `action` is one of `ACTIONS`; for `health_status`, `health` says which. `exit_code` comes with `die`.
+    """
+
+    container_id: str
+    container: str
+    tool: str
+    service: str
+    action: str
+    time: int
+    exit_code: int | None = None
+    health: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """The same for everybody who sees the event."""
+        return f"{self.container_id[:24]}-{self.action}-{self.time}"
+
+
+def parse_event(answer: Mapping[str, Any]) -> EngineEvent | None:
+    """None for what is not about a tool's container."""
+    actor: Mapping[str, Any] = answer.get("Actor", {})
+    attributes: Mapping[str, str] = actor.get("Attributes", {})
+    action, _, detail = str(answer.get("Action", "")).partition(":")
+    if answer.get("Type") != "container" or action not in ACTIONS or names.LABEL_TOOL not in attributes:
+        return None
+    code = attributes.get("exitCode", "")
+    return EngineEvent(
+        container_id=actor["ID"],
+        container=attributes.get("name", ""),
+        tool=attributes[names.LABEL_TOOL],
+        service=names.service_of(attributes),
+        action=action,
+        time=int(answer["timeNano"]),
+        exit_code=int(code) if code.lstrip("-").isdigit() else None,
+        health=detail.strip() or None,
+    )

@@ -1,0 +1,76 @@
+"""What can go wrong between the orchestrator and an engine, each as a user will read it."""
+
+from typing import Any
+
+from libs.contracts.problems import Problem
+
+
+class Failure(Exception):
+    """`code` is a stable word, `message` one sentence with cause and way out, `detail` what helps besides."""
+
+    def __init__(self, code: str, message: str, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.detail = detail
+
+    @property
+    def problem(self) -> Problem:
+        return Problem(code=self.code, message=self.message, detail=self.detail)
+
+
+class EngineError(Failure):
+    """The engine answered, and refused. `status` is its HTTP status."""
+
+    def __init__(
+        self, code: str, message: str, detail: dict[str, Any] | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(code, message, detail)
+        self.status = status
+
+
+class EngineAway(Failure):
+    """The engine does not answer, or stopped answering half way: nothing is known of what it did."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("engine_away", message)
+
+
+class BuildFailed(Failure):
+    """The build ran and ended badly; `detail["log"]` are its last lines."""
+
+    def __init__(self, message: str, log: list[str]) -> None:
+        super().__init__("build_failed", message, {"log": log})
+
+
+class PortTaken(EngineError):
+    """`detail`: `port`, `holder` (a container's name, or None where it is another process), `free`."""
+
+    def __init__(self, port: int, holder: str | None, free: int) -> None:
+        who = f"the container {holder}" if holder else "another process on this machine"
+        super().__init__(
+            "port_taken",
+            f"Port {port} on 127.0.0.1 is taken by {who}: free it, or use {free}, which is free.",
+            {"port": port, "holder": holder, "free": free},
+        )
+
+
+class ToolExited(Failure):
+    """The tool ended while it was waited for; `detail`: `exit_code`, `oom`, `log` (last lines)."""
+
+    def __init__(self, message: str, exit_code: int | None, oom: bool, log: list[str]) -> None:
+        super().__init__("exited", message, {"exit_code": exit_code, "oom": oom, "log": log})
+
+
+class NotReady(Failure):
+    """The tool is up but not ready in time; `detail`: `seen` (what it answered), `log` (last lines)."""
+
+    def __init__(self, message: str, seen: str, log: list[str]) -> None:
+        super().__init__("not_ready", message, {"seen": seen, "log": log})
+
+
+class BundleRefused(Failure):
+    """A source bundle holds what must not be unpacked; nothing of it was left on disk."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__("bundle_refused", message)

@@ -1,0 +1,108 @@
+"""What an engine was seen to run, and the sentences that say how it ended."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from services.orchestrator.domain import names
+
+ContainerState = Literal["created", "running", "restarting", "paused", "removing", "exited", "dead"]
+Health = Literal["healthy", "unhealthy", "starting", "none"]
+
+
+@dataclass(frozen=True)
+class ServiceObservation:
+    """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own."""
+
+    name: str
+    state: ContainerState
+    health: Health = "none"
+    exit_code: int | None = None
+    oom: bool = False
+    container_id: str = ""
+    started_at: datetime | None = None
+    restarts: int = 0
+    host_port: int | None = None
+
+    @property
+    def is_up(self) -> bool:
+        return self.state == "running"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """All containers of one tool, in the order of their names."""
+
+    tool: str
+    services: tuple[ServiceObservation, ...]
+    observed_at: datetime
+
+
+def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
+    """From the engine's `GET /containers/{id}/json`."""
+    state: Mapping[str, Any] = answer["State"]
+    labels: Mapping[str, str] = answer["Config"]["Labels"]
+    health: Mapping[str, Health] = state.get("Health", {})
+    status: ContainerState = state["Status"]
+    return ServiceObservation(
+        name=names.service_of(labels),
+        state=status,
+        health=health.get("Status", "none"),
+        exit_code=state["ExitCode"] if status in ("restarting", "exited", "dead") else None,
+        oom=bool(state.get("OOMKilled")),
+        container_id=answer["Id"],
+        started_at=_instant(state.get("StartedAt")),
+        restarts=answer.get("RestartCount") or 0,
+        host_port=_port_label(labels),
+    )
+
+
+def from_listing(answer: Mapping[str, Any]) -> ServiceObservation:
+    """From an item of `GET /containers/json`: a running container but for its start and restarts."""
+    labels: Mapping[str, str] = answer["Labels"]
+    return ServiceObservation(
+        name=names.service_of(labels),
+        state=answer["State"],
+        health=_listed_health(answer.get("Status") or ""),
+        container_id=answer["Id"],
+        host_port=_port_label(labels),
+    )
+
+
+def needs_inspection(answer: Mapping[str, Any]) -> bool:
+    """A list says that a container ended, but not how."""
+    return answer["State"] not in ("created", "running", "paused")
+
+
+def how_it_ended(service: ServiceObservation) -> str:
+    """`app ended with exit code 1`, as the beginning of a sentence."""
+    if service.oom:
+        return f"{service.name} was ended for want of memory (exit code {service.exit_code})"
+    if service.exit_code is None:
+        return f"{service.name} ended"
+    signals = {137: " (killed)", 139: " (segmentation fault)", 143: " (terminated)", 134: " (aborted)"}
+    unusable = {126: " (its command is not executable)", 127: " (its command was not found)"}
+    meaning = (signals | unusable).get(service.exit_code, "")
+    return f"{service.name} ended with exit code {service.exit_code}{meaning}"
+
+
+def _listed_health(status: str) -> Health:
+    if "(healthy)" in status:
+        return "healthy"
+    if "(unhealthy)" in status:
+        return "unhealthy"
+    return "starting" if "(health: starting)" in status else "none"
+
+
+def _port_label(labels: Mapping[str, str]) -> int | None:
+    port = labels.get(names.LABEL_PORT, "")
+    return int(port) if re.fullmatch(r"\d{1,5}", port) else None
+
+
+def _instant(text: str | None) -> datetime | None:
+    """The engine writes year 1 for never, and nanoseconds, which Python does not read."""
+    if not text or text.startswith("0001-"):
+        return None
+    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)

@@ -1,0 +1,80 @@
+"""In which state is a tool? Decided from what it should do and what its containers were seen to do."""
+
+from collections.abc import Collection, Sequence
+from typing import Literal
+
+from libs.contracts.tools import Desired, ToolState
+from services.orchestrator.domain.observations import ServiceObservation, how_it_ended
+
+Activity = Literal["installing", "building", "starting", "stopping", "removing"]
+
+
+def tool_state(
+    desired: Desired,
+    services: Sequence[ServiceObservation] | None,
+    *,
+    activity: Activity | None = None,
+    jobs: Collection[str] = (),
+    failure: str | None = None,
+) -> tuple[ToolState, str | None]:
+    """The state and, where it is not as it should be, the reason in one sentence.
+
+    `services` None: the engine does not answer. `activity` is what an operation is doing to the tool right
+    now. `jobs` name the one-shot services, which are well when they have ended with 0; any other is not.
+    `failure` says why the last operation left the tool broken; what runs shows that it no longer is.
+    """
+    if services is None:
+        return ToolState.UNKNOWN, "The Docker Engine does not answer."
+    servers = [service for service in services if not _is_done(service, jobs)]
+    if activity in ("installing", "building") and not any(service.is_up for service in servers):
+        return (ToolState.PENDING if activity == "installing" else ToolState.BUILDING), None
+    if activity == "starting":
+        return ToolState.STARTING, None
+    if desired == "stopped":
+        return _while_stopped(servers, activity, failure)
+    return _while_wanted(services, servers, failure)
+
+
+def _is_done(service: ServiceObservation, jobs: Collection[str]) -> bool:
+    return service.name in jobs and service.state == "exited" and service.exit_code == 0 and not service.oom
+
+
+def _while_stopped(
+    servers: Sequence[ServiceObservation], activity: Activity | None, failure: str | None
+) -> tuple[ToolState, str | None]:
+    if any(service.state in ("running", "restarting", "paused") for service in servers):
+        outside = None if activity else "It was started outside MACHETE."
+        return ToolState.RUNNING, outside
+    if failure:
+        return ToolState.FAILED, failure
+    return ToolState.STOPPED, None
+
+
+def _while_wanted(
+    services: Sequence[ServiceObservation], servers: Sequence[ServiceObservation], failure: str | None
+) -> tuple[ToolState, str | None]:
+    if not services:
+        return ToolState.FAILED, failure or "It should run, but its container is gone: start it again."
+    troubles = [trouble for trouble in map(_trouble, servers) if trouble]
+    if troubles:
+        half_up = any(service.state in ("running", "paused") for service in servers)
+        return (ToolState.DEGRADED if half_up else ToolState.FAILED), " ".join(troubles)
+    if any(service.health == "starting" for service in servers):
+        return ToolState.STARTING, None
+    return ToolState.RUNNING, None
+
+
+def _trouble(service: ServiceObservation) -> str | None:
+    match service.state:
+        case "running":
+            return f"{service.name} says that it is unhealthy." if service.health == "unhealthy" else None
+        case "paused":
+            return f"{service.name} is paused."
+        case "created":
+            return f"{service.name} was not started."
+        case "restarting":
+            return f"{how_it_ended(service)} and is being restarted ({service.restarts} times so far)."
+        case _ if service.exit_code == 0:
+            return f"{service.name} ended with exit code 0, though it should keep running."
+        case _:
+            return f"{how_it_ended(service)}."

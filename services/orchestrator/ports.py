@@ -1,0 +1,157 @@
+"""What the orchestrator's handlers need of an engine, in their own terms.
+
+Every call may raise `EngineAway` (nothing is known of what happened; the same call later is safe) or
+`EngineError` (the engine refused). All calls that change something are idempotent.
+"""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from libs.contracts.tools import Tool
+from services.orchestrator.domain.engine_events import EngineEvent
+from services.orchestrator.domain.log_frames import LogLine, LogPosition
+from services.orchestrator.domain.observations import Observation
+from services.orchestrator.domain.specs import BuildSpec, BuiltImage, ContainerSpec
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a tool's container is. `host_port` is the one on 127.0.0.1 that the tool keeps.
+
+    `created` and `started` say what the call had to do for it.
+    """
+
+    container_id: str
+    host_port: int | None
+    created: bool
+    started: bool
+
+
+@dataclass(frozen=True)
+class Removed:
+    """Names of what was removed, and of what was left because somebody else uses it."""
+
+    containers: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    images: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+
+
+class Child(Protocol):
+    def lines(self) -> AsyncIterator[str]:
+        """Standard output and error as one, line by line."""
+        ...
+
+    async def wait(self) -> int:
+        """The exit code."""
+        ...
+
+
+class Children(Protocol):
+    def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str], cwd: Path, alive: Callable[[], bool]
+    ) -> AbstractAsyncContextManager[Child]:
+        """Runs a child; leaving the context, or `alive()` being false, ends it and all its descendants."""
+        ...
+
+
+def always() -> bool:
+    return True
+
+
+class Builder(Protocol):
+    async def build(
+        self, spec: BuildSpec, log: Callable[[list[str]], Awaitable[None]], alive: Callable[[], bool] = always
+    ) -> BuiltImage:
+        """Build the image, or find that it is built. `log` gets lines as they are written, several at a time.
+
+        Raises BuildFailed. Cancelling the task, or `alive()` being false, ends the build.
+        """
+        ...
+
+
+class Containers(Protocol):
+    async def prepare(self, spec: ContainerSpec) -> Placed:
+        """Make network, folders and the container, stopped, so that `start` is a single step."""
+        ...
+
+    async def start(self, spec: ContainerSpec) -> Placed:
+        """See that a container of this spec runs: one of another spec makes way.
+
+        One that runs already stays untouched. Raises PortTaken. It is not ready yet: see `ready`.
+        """
+        ...
+
+    async def ready(self, spec: ContainerSpec, placed: Placed) -> None:
+        """Wait until it answers as the spec says. Raises ToolExited and NotReady.
+
+        Either way the container stays as it is.
+        """
+        ...
+
+    async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
+        """Stop all containers of the tool, killing what has not ended after `timeout` seconds."""
+        ...
+
+    async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
+        """Remove all that is the tool's own, half-made or broken; its volumes with `data` only."""
+        ...
+
+    async def observe(self, tool: str) -> Observation:
+        """No services: nothing of the tool is on the engine."""
+        ...
+
+    async def observe_all(self) -> dict[str, Observation]:
+        """By tool id, of all tools that have containers."""
+        ...
+
+    async def orphans(self, known: Collection[str]) -> dict[str, Observation]:
+        """Of our containers, those of tools that are not known."""
+        ...
+
+
+class Feed(Protocol):
+    """What the engine says by itself. Nothing here reconnects: each ends with the connection."""
+
+    async def ping(self) -> str:
+        """The engine's version."""
+        ...
+
+    def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
+        """Events of our containers from now on, or from `since` (nanoseconds, that instant included).
+
+        The engine remembers only its last few hundred events and forgets them when it restarts, so observe
+        all tools after each connection. Raises EngineAway when the engine is gone.
+        """
+        ...
+
+    def follow_logs(self, container_id: str, after: LogPosition | None = None) -> AsyncGenerator[list[LogLine], None]:
+        """Lines as they are written, several at a time, from the beginning or exactly after a position.
+
+        Ends when the container stops. Close it (`aclosing`) to leave no reader at the engine.
+        """
+        ...
+
+    async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
+        """The last lines, oldest first."""
+        ...
+
+
+class Workshop(Protocol):
+    """The tools' folders on disk."""
+
+    async def source(self, tool: Tool) -> Path:
+        """The unpacked source of the tool's release; fetched when it is not there yet. Raises BundleRefused."""
+        ...
+
+    async def keep(self, tool: Tool) -> None:
+        """Write down the release beside its source: enough to know the tool by if all streams were lost."""
+        ...
+
+    async def remove(self, tool: str, *, data: bool) -> None:
+        """Remove all releases, and with `data` the tool's own files too."""
+        ...

@@ -1,0 +1,109 @@
+"""A real Docker Engine, seen by an instance of the test's own, and by somebody else: Docker's SDK."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import docker
+import docker.errors
+import pytest
+from docker.utils import kwargs_from_env
+
+from libs.contracts.names import random_word
+from libs.runtime.children import Children
+from services.orchestrator.adapters.builder import BuildxBuilder
+from services.orchestrator.adapters.containers import DockerContainers
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.domain.names import LABEL_INSTANCE
+from tests.orchestrator.engine_promises import Rig
+
+
+@dataclass(frozen=True)
+class OtherHand:
+    """Somebody at the engine who knows nothing of MACHETE."""
+
+    sdk: docker.APIClient
+
+    async def kill(self, container_id: str) -> None:
+        await asyncio.to_thread(self.sdk.kill, container_id)
+
+    async def images(self, prefix: str) -> list[str]:
+        found = await asyncio.to_thread(self.sdk.images)
+        return [tag for image in found for tag in image["RepoTags"] or [] if tag.startswith(prefix)]
+
+    async def volumes(self, instance: str) -> list[str]:
+        found = await asyncio.to_thread(self.sdk.volumes, filters=_of(instance))
+        return [volume["Name"] for volume in found["Volumes"] or []]
+
+
+@pytest.fixture(scope="session")
+def sdk() -> Iterator[docker.APIClient]:
+    client = docker.APIClient(**kwargs_from_env())
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    return Engine.from_environment()
+
+
+@contextmanager
+def an_instance(sdk: docker.APIClient) -> Iterator[str]:
+    """An instance id nobody else has; whatever carries it is removed at the end, however that came."""
+    instance = random_word(8)
+    try:
+        yield instance
+    finally:
+        sweep(sdk, instance)
+
+
+def sweep(sdk: docker.APIClient, instance: str) -> None:
+    for container in sdk.containers(all=True, filters=_of(instance)):
+        sdk.remove_container(container["Id"], force=True, v=True)
+    for network in sdk.networks(filters=_of(instance)):
+        sdk.remove_network(network["Id"])
+    for volume in sdk.volumes(filters=_of(instance))["Volumes"] or []:
+        sdk.remove_volume(volume["Name"])
+    for image in sdk.images(filters=_of(instance)):
+        sdk.remove_image(image["Id"], force=True)
+
+
+@pytest.fixture
+def instance(sdk: docker.APIClient) -> Iterator[str]:
+    with an_instance(sdk) as name:
+        yield name
+
+
+@pytest.fixture
+def hand(sdk: docker.APIClient) -> OtherHand:
+    return OtherHand(sdk)
+
+
+@pytest.fixture
+def rig(engine: Engine, instance: str, hand: OtherHand, tmp_path: Path) -> Rig:
+    return rig_of(engine, instance, hand, tmp_path)
+
+
+@pytest.fixture
+def neighbour(engine: Engine, sdk: docker.APIClient, hand: OtherHand, tmp_path: Path) -> Iterator[Rig]:
+    with an_instance(sdk) as name:
+        yield rig_of(engine, name, hand, tmp_path / "neighbour")
+
+
+def rig_of(engine: Engine, instance: str, hand: OtherHand, folder: Path) -> Rig:
+    return Rig(
+        instance,
+        DockerContainers(engine, instance, folder / "tools"),
+        DockerFeed(engine, instance),
+        BuildxBuilder(engine, Children(), folder / "buildkit"),
+        hand,
+        folder,
+    )
+
+
+def _of(instance: str) -> dict[str, str]:
+    return {"label": f"{LABEL_INSTANCE}={instance}"}

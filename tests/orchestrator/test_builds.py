@@ -1,0 +1,101 @@
+from pathlib import Path
+
+from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
+from services.orchestrator.domain.failures import BuildFailed, EngineAway
+from services.orchestrator.domain.specs import BuildSpec
+
+SPEC = BuildSpec("abcd2345", "web-abc234", "r1r1r1r1r1r1", Path("/source"), arguments={"B": "2 3", "A": "$(id)"})
+
+FAILED = """\
+#0 building with "default" instance using docker driver
+#1 [internal] load build definition from Dockerfile
+#1 DONE 0.0s
+#5 [2/3] RUN make install
+#5 0.21 make: *** No rule to make target 'install'.  Stop.
+#5 ERROR: process "/bin/sh -c make install" did not complete successfully: exit code: 2
+------
+ > [2/3] RUN make install:
+------
+ERROR: failed to solve: process "/bin/sh -c make install" did not complete successfully: exit code: 2
+"""
+
+
+def failure_of(text: str, code: int = 1):
+    log = BuildLog()
+    log.read(text.splitlines())
+    return log.failure(code)
+
+
+def test_the_build_command_is_exactly_this():
+    assert build_argv(SPEC, ["/plugins/docker-buildx"]) == [
+        "/plugins/docker-buildx",
+        "build",
+        "--builder=default",
+        "--progress=plain",
+        "--provenance=false",
+        "--load",
+        "--file=Dockerfile",
+        "--tag=machete/abcd2345/web-abc234:r1r1r1r1r1r1",
+        "--label=io.machete.instance=abcd2345",
+        "--label=io.machete.tool=web-abc234",
+        "--label=io.machete.release=r1r1r1r1r1r1",
+        "--build-arg=A=$(id)",
+        "--build-arg=B=2 3",
+        ".",
+    ]
+
+
+def test_a_build_sees_nothing_of_the_platforms_environment(monkeypatch):
+    monkeypatch.setenv("MACHETE_ADMIN_TOKEN", "canary")
+    environment = build_environment({"DOCKER_HOST": "unix:///engine"}, "/home/of/client", "/usr/bin")
+    assert environment == {
+        "DOCKER_HOST": "unix:///engine",
+        "PATH": "/usr/bin",
+        "HOME": "/home/of/client",
+        "DOCKER_CONFIG": "/home/of/client",
+        "BUILDX_GIT_INFO": "false",
+        "NO_COLOR": "1",
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def test_a_failed_build_names_its_step_and_keeps_the_last_lines():
+    failure = failure_of(FAILED)
+    assert isinstance(failure, BuildFailed)
+    assert failure.message == (
+        "The build failed at step 2/3 `RUN make install`: "
+        'process "/bin/sh -c make install" did not complete successfully: exit code: 2.'
+    )
+    assert failure.detail is not None
+    assert "#5 0.21 make: *** No rule to make target 'install'.  Stop." in failure.detail["log"]
+
+
+def test_a_dockerfile_that_cannot_be_read_is_named_without_a_step():
+    failure = failure_of(
+        "ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: FRM (did you mean FROM?)"
+    )
+    assert failure.message == (
+        "The build failed: dockerfile parse error on line 2: unknown instruction: FRM (did you mean FROM?)."
+    )
+
+
+def test_a_client_that_says_nothing_is_told_by_its_exit_code():
+    assert failure_of("", 137).message == "The build failed: the BuildKit client ended with exit code 137."
+
+
+def test_an_engine_lost_in_a_build_is_not_the_builds_failure():
+    failure = failure_of(
+        "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF"
+    )
+    assert isinstance(failure, EngineAway)
+
+
+def test_a_build_log_carries_no_escape_sequences():
+    assert readable("\x1b[31mred\x1b[0m \x1b]8;;http://x\x07link\x1b]8;;\x07 \x00\x9b2Jok\tend") == "red link 2Jok\tend"
+
+
+def test_a_long_build_log_is_held_only_in_its_last_lines():
+    log = BuildLog()
+    for number in range(100_000):
+        log.read([f"#7 1.0 line {number}"])
+    assert log.last_lines == [f"#7 1.0 line {number}" for number in range(99_980, 100_000)]

@@ -1,0 +1,139 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.orchestrator.domain import names
+from services.orchestrator.domain.container_body import (
+    create_body,
+    folder_of,
+    network_body,
+    spec_hash,
+    with_image_volumes,
+)
+from services.orchestrator.domain.failures import Failure
+from services.orchestrator.domain.specs import ContainerSpec, FolderMount, Limits, VolumeMount
+
+DATA = Path("/data/tools/web-abc234/data")
+SPEC = ContainerSpec(
+    instance="abcd2345",
+    tool="web-abc234",
+    release="r1r1r1r1r1r1",
+    image="machete/abcd2345/web-abc234:r1r1r1r1r1r1",
+    environment={"B": "x=y $HOME #\n'\"ü", "A": ""},
+    folders=(FolderMount("./data", "/app/data"), FolderMount("config", "/app/config", read_only=True)),
+    volumes=(VolumeMount("db", "/var/lib/db"),),
+    port=8080,
+    limits=Limits(memory=512 * 1024 * 1024, cpus=0.5, pids=100),
+)
+
+
+def test_the_engine_is_asked_for_exactly_this():
+    owner = {"io.machete.instance": "abcd2345", "io.machete.tool": "web-abc234"}
+    assert create_body(SPEC, 20123, DATA) == {
+        "Image": "machete/abcd2345/web-abc234:r1r1r1r1r1r1",
+        "Env": ["A=", "B=x=y $HOME #\n'\"ü"],
+        "Labels": {
+            **owner,
+            "io.machete.release": "r1r1r1r1r1r1",
+            "io.machete.service": "app",
+            "io.machete.port": "20123",
+        },
+        "ExposedPorts": {"8080/tcp": {}},
+        "HostConfig": {
+            "NetworkMode": "machete-abcd2345-web-abc234",
+            "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "20123"}]},
+            "RestartPolicy": {"Name": "unless-stopped"},
+            "SecurityOpt": ["no-new-privileges"],
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}},
+            "Mounts": [
+                {"Type": "bind", "Source": f"{DATA}/data", "Target": "/app/data", "ReadOnly": False},
+                {"Type": "bind", "Source": f"{DATA}/config", "Target": "/app/config", "ReadOnly": True},
+                {
+                    "Type": "volume",
+                    "Source": "machete-abcd2345-web-abc234_db",
+                    "Target": "/var/lib/db",
+                    "ReadOnly": False,
+                    "VolumeOptions": {"Labels": owner},
+                },
+            ],
+            "Memory": 536870912,
+            "MemorySwap": 536870912,
+            "NanoCpus": 500_000_000,
+            "PidsLimit": 100,
+            "ReadonlyRootfs": False,
+        },
+    }
+
+
+def test_without_a_port_nothing_is_published():
+    body = create_body(replace(SPEC, port=None), None, DATA)
+    assert "ExposedPorts" not in body
+    assert "PortBindings" not in body["HostConfig"]
+    assert names.LABEL_PORT not in body["Labels"]
+
+
+def test_the_order_of_the_environment_does_not_make_another_container():
+    turned = replace(SPEC, environment=dict(sorted(SPEC.environment.items())))
+    assert spec_hash(create_body(turned, 20123, DATA)) == spec_hash(create_body(SPEC, 20123, DATA))
+
+
+def test_how_readiness_is_judged_does_not_make_another_container():
+    patient = replace(SPEC, health_check="/health", readiness=5.0)
+    assert spec_hash(create_body(patient, 20123, DATA)) == spec_hash(create_body(SPEC, 20123, DATA))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"release": "r2r2r2r2r2r2"},
+        {"environment": {"A": "1"}},
+        {"folders": ()},
+        {"volumes": ()},
+        {"port": 9090},
+        {"limits": Limits(pids=7)},
+        {"read_only": True},
+        {"command": ("sleep", "1")},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_whatever_changes_the_container_changes_its_hash(change: dict):
+    changed = replace(SPEC, **change)
+    assert spec_hash(create_body(changed, 20123, DATA)) != spec_hash(create_body(SPEC, 20123, DATA))
+    assert spec_hash(create_body(SPEC, 20124, DATA)) != spec_hash(create_body(SPEC, 20123, DATA))
+
+
+@pytest.mark.parametrize("path", ["../other", "/etc", "a/../../b", "./..", "a\0b"])
+def test_a_mount_that_leads_out_of_the_tools_data_is_refused(path: str):
+    with pytest.raises(Failure, match="stay inside") as refused:
+        folder_of(FolderMount(path, "/x"), DATA)
+    assert refused.value.code == "mount_refused"
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "-a", "a" * 64, "a b"])
+def test_a_volume_name_that_the_engine_could_misread_is_refused(name: str):
+    with pytest.raises(Failure, match="is not a volume name"):
+        create_body(replace(SPEC, volumes=(VolumeMount(name, "/x"),)), 20123, DATA)
+
+
+def test_volumes_an_image_declares_get_names_of_the_tool_unless_they_are_mounted():
+    named = with_image_volumes(SPEC, ["/var/lib/db/", "/cache"]).volumes
+    assert named[:-1] == SPEC.volumes
+    assert named[-1].target == "/cache"
+    assert with_image_volumes(SPEC, ["/cache"]).volumes == named
+
+
+def test_two_tools_volumes_are_never_named_alike():
+    one = names.volume_name("abcd2345", "web-abc234", "def567-db")
+    other = names.volume_name("abcd2345", "web-abc234-def567", "db")
+    assert one != other
+
+
+def test_a_network_has_its_owners_labels_and_the_engines_addresses_unless_told():
+    assert network_body(SPEC) == {
+        "Name": "machete-abcd2345-web-abc234",
+        "Driver": "bridge",
+        "CheckDuplicate": True,
+        "Labels": {"io.machete.instance": "abcd2345", "io.machete.tool": "web-abc234"},
+    }
+    assert network_body(SPEC, "10.213.0.16/28")["IPAM"] == {"Config": [{"Subnet": "10.213.0.16/28"}]}

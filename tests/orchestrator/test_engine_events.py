@@ -1,0 +1,61 @@
+from services.orchestrator.domain.engine_events import EngineEvent, parse_event
+
+DIED = {
+    "Type": "container",
+    "Action": "die",
+    "Actor": {
+        "ID": "c" * 64,
+        "Attributes": {
+            "name": "machete-abcd2345-web-abc234",
+            "io.machete.tool": "web-abc234",
+            "io.machete.service": "app",
+            "exitCode": "137",
+        },
+    },
+    "timeNano": 1_763_712_000_123_456_789,
+}
+
+
+def changed(**changes: object) -> dict:
+    return {**DIED, **changes}
+
+
+def test_an_end_is_read_with_its_exit_code_and_its_instant():
+    assert parse_event(DIED) == EngineEvent(
+        container_id="c" * 64,
+        container="machete-abcd2345-web-abc234",
+        tool="web-abc234",
+        service="app",
+        action="die",
+        time=1_763_712_000_123_456_789,
+        exit_code=137,
+    )
+
+
+def test_health_is_read_apart_from_the_action():
+    event = parse_event(changed(Action="health_status: unhealthy"))
+    assert event is not None
+    assert (event.action, event.health) == ("health_status", "unhealthy")
+
+
+def test_a_compose_service_keeps_its_name():
+    actor = {"ID": "c", "Attributes": {"io.machete.tool": "t", "com.docker.compose.service": "db"}}
+    event = parse_event(changed(Actor=actor))
+    assert event is not None
+    assert event.service == "db"
+
+
+def test_everyone_who_sees_an_event_gives_it_the_same_identity():
+    first, again = parse_event(DIED), parse_event(dict(DIED))
+    other = parse_event(changed(timeNano=DIED["timeNano"] + 1))
+    assert first is not None
+    assert again is not None
+    assert other is not None
+    assert first.identity == again.identity != other.identity
+
+
+def test_what_is_not_about_a_tool_is_no_event():
+    assert parse_event(changed(Type="network")) is None
+    assert parse_event(changed(Action="exec_start: sh")) is None
+    assert parse_event(changed(Actor={"ID": "c", "Attributes": {"name": "other"}})) is None
+    assert parse_event({}) is None

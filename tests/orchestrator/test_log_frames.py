@@ -1,0 +1,80 @@
+import pytest
+
+from services.orchestrator.domain.log_frames import LogPosition, LogReader, nanoseconds, since
+
+SECOND = 1_000_000_000
+
+
+def frame(text: bytes, nanosecond: int = 0, stream: int = 1) -> bytes:
+    stamped = b"2026-11-21T08:20:18.%09dZ " % nanosecond + text
+    return bytes([stream, 0, 0, 0]) + len(stamped).to_bytes(4, "big") + stamped
+
+
+def texts(reader: LogReader, *chunks: bytes) -> list[str]:
+    return [line.text for chunk in chunks for line in reader.feed(chunk)]
+
+
+def test_lines_come_with_their_time_and_stream():
+    first, second = LogReader().feed(frame(b"out\n", 5) + frame(b"err\r\n", 6, stream=2))
+    assert (first.text, first.stream, first.time % SECOND) == ("out", "stdout", 5)
+    assert (second.text, second.stream, second.time % SECOND) == ("err", "stderr", 6)
+
+
+def test_chunks_may_be_cut_anywhere():
+    whole = frame("ä first\n".encode(), 1) + frame(b"second\n", 2) + frame(b"", 3)
+    reader = LogReader()
+    assert texts(reader, *(whole[i : i + 1] for i in range(len(whole)))) == ["ä first", "second", ""]
+
+
+def test_bytes_that_are_no_text_are_replaced():
+    assert texts(LogReader(), frame(b"\xff\xfe\x00ok\n")) == ["\ufffd\ufffd\x00ok"]
+
+
+def test_a_line_that_the_engine_cut_comes_in_pieces():
+    assert texts(LogReader(), frame(b"a" * 16384) + frame(b"b\n")) == ["a" * 16384, "b"]
+
+
+def stream_from(lines: list[bytes], times: list[int], time: int) -> bytes:
+    """As the engine answers: from the first line that is not older."""
+    begin = next((i for i, own in enumerate(times) if own >= time), len(times))
+    return b"".join(frame(text + b"\n", own) for text, own in list(zip(lines, times, strict=True))[begin:])
+
+
+@pytest.mark.parametrize("times", [[1, 2, 3, 4, 5], [1, 1, 1, 1, 1], [1, 3, 2, 3, 2], [5, 4, 3, 2, 1], [1, 2, 2, 9, 3]])
+def test_reading_goes_on_after_any_line_without_gap_or_repeat(times: list[int]):
+    lines = [b"a", b"b", b"c", b"d", b"e"]
+    read = LogReader().feed(stream_from(lines, times, 0))
+    for number, line in enumerate(read):
+        again = LogReader(line.position)
+        rest = texts(again, stream_from(lines, times, line.position.time % SECOND))
+        assert rest == [text.decode() for text in lines[number + 1 :]]
+
+
+def test_reading_can_be_broken_off_again_and_again():
+    lines, times = [b"a", b"b", b"c", b"d"], [1, 1, 2, 1]
+    position, seen = None, []
+    for _ in lines:
+        time = position.time % SECOND if position else 0
+        line = LogReader(position).feed(stream_from(lines, times, time))[0]
+        position = line.position
+        seen.append(line.text)
+    assert seen == ["a", "b", "c", "d"]
+
+
+def test_when_the_last_line_read_was_rotated_away_nothing_that_is_left_is_skipped():
+    position = LogPosition(nanoseconds("2026-11-21T08:20:18.000000001Z"), 3)
+    assert texts(LogReader(position), frame(b"later\n", 9)) == ["later"]
+
+
+def test_what_is_no_log_stream_is_refused():
+    with pytest.raises(ValueError, match="not framed"):
+        LogReader().feed(b"plain text from a terminal\r\n")
+
+
+def test_times_keep_their_nanoseconds_both_ways():
+    time = nanoseconds("2026-11-21T08:20:18.123456789Z")
+    assert time == 1_795_249_218_123_456_789
+    assert since(time) == "1795249218.123456789"
+    assert nanoseconds("2026-11-21T10:20:18.123456789+02:00") == time
+    assert nanoseconds("2026-11-21T08:20:18Z") == time - 123_456_789
+    assert since(1_000_000_001) == "1.000000001"
