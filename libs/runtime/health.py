@@ -101,6 +101,4 @@ def summary(checks: Mapping[str, Sequence[Check]]) -> HealthReport:
     }
     ready = all(service.ready for service in services.values())
     flawless = all(check.ok for found in checks.values() for check in found)
-    return HealthReport(
-        status="ok" if flawless else "degraded" if ready else "down", ready=ready, services=services
-    )
+    return HealthReport(status="ok" if flawless else "degraded" if ready else "down", ready=ready, services=services)

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+import pydantic_core
+
 MASK = "***"
 
 _SECRET_KEY = re.compile(
@@ -18,9 +20,7 @@ _SECRET_KEY = re.compile(
 )
 # `git` alone is the user of every ssh remote, and no secret.
 _URL_CREDENTIALS = re.compile(r"(?<=://)(?!git@[^@/]*(?:[/\s\"]|$))[^/?#\s\"]+(?=@)")
-_QUERY_SECRET = re.compile(
-    r"(?<=[?&])([\w-]*(?:token|secret|password|signature|key)=)[^&#\s\"]+", re.IGNORECASE
-)
+_QUERY_SECRET = re.compile(r"(?<=[?&])([\w-]*(?:token|secret|password|signature|key)=)[^&#\s\"]+", re.IGNORECASE)
 # With a digit, a capital or padding in it, so that prose on "basic functions" stays readable.
 _BEARER = re.compile(r"\b([Bb]earer|BEARER|[Bb]asic|BASIC)([ .])(?=\S*[0-9A-Z_=])[\w.~+/=-]{6,}")
 
@@ -62,4 +62,9 @@ def inert(text: str, keep: str = "") -> str:
 
 def to_json(value: Mapping[str, Any]) -> str:
     """One line in ASCII alone: whatever is not, controls included, stands escaped."""
-    return json.dumps(value, default=repr, separators=(",", ":")).replace("\x7f", "\\u007f")
+    try:
+        text = pydantic_core.to_json(value, fallback=repr, ensure_ascii=True).decode()
+    except pydantic_core.PydanticSerializationError:
+        # Half a surrogate pair, which only this slower way writes out.
+        text = json.dumps(value, default=repr, separators=(",", ":"))
+    return text.replace("\x7f", "\\u007f")

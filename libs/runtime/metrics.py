@@ -44,9 +44,7 @@ http_seconds = Histogram(
     buckets=_FAST,
     registry=REGISTRY,
 )
-websockets_open = Gauge(
-    "machete_websockets_open", "WebSockets open now.", ["service", "route"], registry=REGISTRY
-)
+websockets_open = Gauge("machete_websockets_open", "WebSockets open now.", ["service", "route"], registry=REGISTRY)
 commands_handled = Counter(
     "machete_commands_handled_total",
     "Commands and tasks a worker was done with.",

@@ -102,12 +102,8 @@ class Settings(BaseSettings):
         8.0,
         description="From the signal to stop until what has not ended is cut off; requests get half of it.",
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="The least that is logged."
-    )
-    log_format: Literal["json", "console"] = Field(
-        "json", description="`json` for machines, `console` for people."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least that is logged.")
+    log_format: Literal["json", "console"] = Field("json", description="`json` for machines, `console` for people.")
 
     @classmethod
     def settings_customise_sources(
@@ -143,9 +139,7 @@ class Settings(BaseSettings):
             if parts.scheme not in ("nats", "tls") or not parts.hostname:
                 raise ValueError("must be nats://host:port or tls://host:port, several separated by commas")
             if parts.username or parts.password:
-                raise ValueError(
-                    "must carry no credentials: they go in MACHETE_NATS_USER and MACHETE_NATS_PASSWORD"
-                )
+                raise ValueError("must carry no credentials: they go in MACHETE_NATS_USER and MACHETE_NATS_PASSWORD")
         return value
 
     @model_validator(mode="after")
@@ -169,6 +163,15 @@ class Settings(BaseSettings):
         """Where people reach this platform, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return (self.public_url or f"http://{host}:{self.port}").rstrip("/")
+
+    def make_data_folder(self) -> None:
+        """For this user alone, since keys and tokens will lie in it. Raises `SettingsError` where it cannot be."""
+        try:
+            self.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(
+                f"MACHETE_DATA: the folder {self.data} cannot be made ({error.strerror}); name one that can"
+            ) from error
 
     def deadline(self, kind: Kind) -> float:
         """How many seconds an operation of this kind may take."""

@@ -6,8 +6,6 @@ Only the ids travel and stand in the logs; no spans are recorded. A trace is pas
 
 import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 
@@ -64,13 +62,20 @@ def current() -> Trace | None:
     return _current.get()
 
 
-@contextmanager
-def within(trace: Trace) -> Generator[Trace]:
-    """What is logged and published inside belongs to this trace."""
-    before = _current.get()
-    _current.set(trace)
-    try:
-        yield trace
-    finally:
-        # Not `reset`: a generator may be finished in another context than it was begun in.
-        _current.set(before)
+class within:
+    """`with within(trace)`: what is logged and published inside belongs to this trace.
+
+    May be entered in one task and left in another, as generators sometimes are.
+    """
+
+    __slots__ = ("_before", "_trace")
+
+    def __init__(self, trace: Trace | None) -> None:
+        self._trace = trace
+
+    def __enter__(self) -> None:
+        self._before = _current.get()
+        _current.set(self._trace)
+
+    def __exit__(self, *_: object) -> None:
+        _current.set(self._before)
