@@ -86,16 +86,7 @@ def start() -> None:
     cgroups.ensure()
     _choose_iptables()
     _remove_leftovers()
-    try:
-        _await_answer(_spawn())
-    except SetupFailed:
-        leftover = owner(CONTAINERD_PID_FILE, "containerd")
-        if leftover is None:
-            raise
-        say(f"engine: the containerd of a former daemon (pid {leftover}) does not answer; going on without it")
-        _end(leftover)
-        _remove_leftovers()
-        _await_answer(_spawn())
+    _await_answer(_spawn())
 
 
 def stop() -> None:
@@ -135,6 +126,11 @@ def _choose_iptables() -> None:
 
 
 def _remove_leftovers() -> None:
+    leftover = owner(CONTAINERD_PID_FILE, "containerd")
+    if leftover is not None:
+        # A new dockerd waits for it in vain. Containers do not need it: their shims go on, and are found again.
+        say(f"engine: ending the containerd of a former daemon (pid {leftover})")
+        _end(leftover, signal.SIGKILL)
     for pid_file, program in ((PID_FILE, "dockerd"), (CONTAINERD_PID_FILE, "containerd")):
         if pid_file.exists() and owner(pid_file, program) is None:
             say(f"engine: removing the stale {pid_file}")
@@ -177,15 +173,19 @@ def _await_answer(process: subprocess.Popen[bytes] | None) -> None:
     raise SetupFailed(f"the engine did not answer within {PATIENCE:g} s:\n{_log_end()}")
 
 
-def _end(pid: int) -> None:
-    """TERM, and KILL after 20 s."""
-    os.kill(pid, signal.SIGTERM)
+def _end(pid: int, first: signal.Signals = signal.SIGTERM) -> None:
+    """Signal a process and return when it is gone; KILL after 20 s."""
+    os.kill(pid, first)
     for _ in range(100):
-        state = process_state(pid)
-        if state is None or state[1] == "Z":
+        if _is_gone(pid):
             return
         time.sleep(0.2)
     os.kill(pid, signal.SIGKILL)
+
+
+def _is_gone(pid: int) -> bool:
+    state = process_state(pid)
+    return state is None or state[1] == "Z"
 
 
 def _log_end() -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ ENGINE_PACKAGES = ("containerd", "docker-buildx", "docker-cli", "docker-compose"
 SOURCES = Path("/etc/apt/sources.list.d/machete-engine.sources")
 PREFERENCES = Path("/etc/apt/preferences.d/machete-engine")
 OWN_VIEW = Path("/var/lib/machete/apt")
+LOCK_PATIENCE = 300  # seconds to wait while another program installs packages
 POLICY = Path("/usr/sbin/policy-rc.d")
 POLICY_TEXT = "#!/bin/sh\n# machete set-up: no service starts while packages are being installed\nexit 101\n"
 
@@ -165,9 +167,22 @@ def ensure_packages(packages: Sequence[str]) -> None:
         say(f"Debian: `apt-get update` was not content; going on with what it could read\n{words}")
     with _no_service_starts():
         environment = {**clean_environment(), "DEBIAN_FRONTEND": "noninteractive"}
-        # A package that a killed apt left half-configured would stop every later one.
-        run(["dpkg", "--configure", "-a", "--force-confold"], environment=environment)
+        _finish_interrupted(environment)
         run([*apt, "install", "--yes", "--no-install-recommends", *missing], environment=environment)
+
+
+def _finish_interrupted(environment: Mapping[str, str]) -> None:
+    """A package that a killed apt left half-configured would stop every later one; that apt may still be at it."""
+    end = time.monotonic() + LOCK_PATIENCE
+    while True:
+        code, words = ask(
+            ["dpkg", "--configure", "-a", "--force-confold"], timeout=LOCK_PATIENCE, environment=environment
+        )
+        if code == 0:
+            return
+        if "lock" not in words or time.monotonic() > end:
+            raise SetupFailed(f"packages are half-configured, and `dpkg --configure -a` does not finish them:\n{words}")
+        time.sleep(1)
 
 
 def _apt(*, wanting_engine: bool) -> list[str]:
@@ -193,7 +208,7 @@ def _apt(*, wanting_engine: bool) -> list[str]:
         "Dir::State::Lists": str(OWN_VIEW / "lists"),
         "Dir::Cache::pkgcache": "",
         "Dir::Cache::srcpkgcache": "",
-        "DPkg::Lock::Timeout": "300",
+        "DPkg::Lock::Timeout": str(LOCK_PATIENCE),
         "Acquire::Retries": "3",
         "Dpkg::Use-Pty": "0",
     }

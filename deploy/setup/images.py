@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.setup import debian
-from deploy.setup.shell import MACHINE, PersonNeeded, SetupFailed, alone, ask, clean_environment, say
+from deploy.setup.shell import MACHINE, PersonNeeded, SetupFailed, alone, ask, clean_environment, run, say
 
 BUSYBOX = "machete-busybox:latest"
 BASE = "machete-base:bookworm"
 PUBLIC_BASE = "python:3.12-slim"  # what the examples' Dockerfiles stand on unless told otherwise
 BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
+NOT_NEEDED = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 RECIPE_LABEL = "io.machete.setup.recipe"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
@@ -152,29 +153,12 @@ def _remove_abandoned_roots() -> None:
 
 
 def _bootstrap(root: Path) -> None:
-    packages = ",".join(BASE_PACKAGES)
     # Namespaces of its own: when we are killed, its processes and what it mounted go with us.
     alone_in = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
-    what = [
-        "debootstrap",
-        "--variant=minbase",
-        f"--include={packages}",
-        debian.OWN,
-        str(root),
-        debian.mirror(),
-    ]
-    argv = [*alone_in, *what]
+    what = ["debootstrap", "--variant=minbase", f"--include={','.join(BASE_PACKAGES)}"]
     environment = {**clean_environment(), "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise SetupFailed("debootstrap failed:\n" + "\n".join((done.stdout + done.stderr).splitlines()[-15:]))
-    for folder in (
-        "var/cache/apt/archives",
-        "var/lib/apt/lists",
-        "usr/share/doc",
-        "usr/share/man",
-        "usr/share/locale",
-    ):
+    run([*alone_in, *what, debian.OWN, root, debian.mirror()], environment=environment)
+    for folder in NOT_NEEDED:
         shutil.rmtree(root / folder, ignore_errors=True)
         (root / folder).mkdir(parents=True)
 

@@ -32,25 +32,37 @@ def clean_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in MAKE_VARIABLES}
 
 
-def run(argv: Sequence[str | Path], *, cwd: Path | None = None, environment: Mapping[str, str] | None = None) -> None:
-    """Run a program whose output people should see; raises SetupFailed with its exit code."""
+def run(
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = 1200,
+) -> None:
+    """Run a program quietly; raises SetupFailed with the end of its output. `timeout` is in seconds."""
     command = [str(part) for part in argv]
-    try:
-        code = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, check=False).returncode
-    except OSError as problem:
-        raise SetupFailed(f"cannot run {command[0]}: {problem.strerror}") from problem
+    code, words = ask(command, timeout=timeout, cwd=cwd, environment=environment)
     if code != 0:
-        raise SetupFailed(f"`{' '.join(command)}` ended with exit code {code}: its own words stand above")
+        told = "\n".join(f"  {line}" for line in words.splitlines()[-20:])
+        raise SetupFailed(f"`{' '.join(command)}` ended with exit code {code}:\n{told}")
 
 
-def ask(argv: Sequence[str | Path], *, timeout: float = 30, stdin: bytes | None = None) -> tuple[int, str]:
-    """Exit code and joined output of a quiet program; 127 if it is not there, 124 after `timeout` seconds."""
+def ask(
+    argv: Sequence[str | Path],
+    *,
+    timeout: float = 30,
+    stdin: bytes | None = None,
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, str]:
+    """Exit code and joined output of a program; 127 if it is not there, 124 after `timeout` seconds."""
     command = [str(part) for part in argv]
     try:
         done = subprocess.run(
             command,
-            input=stdin,
-            stdin=subprocess.DEVNULL if stdin is None else None,
+            cwd=cwd,
+            env=environment,
+            input=stdin or b"",
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=timeout,

@@ -11,7 +11,7 @@ from deploy.setup import daemon, engine, images, python_env
 from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
 
 ROOT = Path(__file__).resolve().parents[2]
-DONE, FAILED, PERSON_NEEDED = 0, 1, 3
+DONE, FAILED, PERSON_NEEDED, INTERRUPTED = 0, 1, 3, 130
 
 
 def dependencies() -> None:
@@ -50,6 +50,9 @@ def main(arguments: list[str]) -> int:
     except SetupFailed as problem:
         sys.stderr.write(f"setup: failed: {problem}\n")
         return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write("\nsetup: interrupted; run it again to go on\n")
+        return INTERRUPTED
     if name == "all":
         say("ready")
     return DONE
