@@ -6,7 +6,7 @@ PYTEST_ARGS ?=
 ONCE ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lock bench clean
+.PHONY: help setup demo test check format generate lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: ## format, lint, types, house rules, generated files
 format: ## let ruff put the files into shape
 	$(VENV)/ruff check --fix .
 	$(VENV)/ruff format .
+
+generate: ## write the schemas and references that come from the code
+	$(VENV)/python -m docs.generate
 
 lock: ## resolve the dependencies anew, with hashes (needs uv)
 	@command -v uv >/dev/null || { echo "lock: uv not found: install it (pipx install uv)"; exit 1; }
