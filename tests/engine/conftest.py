@@ -1,7 +1,7 @@
 """A real Docker Engine, seen by an instance of the test's own, and by somebody else: Docker's SDK."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,10 @@ class OtherHand:
     async def images(self, prefix: str) -> list[str]:
         found = await asyncio.to_thread(self.sdk.images)
         return [tag for image in found for tag in image["RepoTags"] or [] if tag.startswith(prefix)]
+
+    async def networks(self, instance: str) -> list[str]:
+        found = await asyncio.to_thread(self.sdk.networks, filters=_of(instance))
+        return [network["Name"] for network in found]
 
     async def volumes(self, instance: str) -> list[str]:
         found = await asyncio.to_thread(self.sdk.volumes, filters=_of(instance))
@@ -103,6 +107,13 @@ def rig_of(engine: Engine, instance: str, hand: OtherHand, folder: Path) -> Rig:
         hand,
         folder,
     )
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """For what nobody tells us: look until it is so."""
+    async with asyncio.timeout(seconds):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
 
 
 def _of(instance: str) -> dict[str, str]:

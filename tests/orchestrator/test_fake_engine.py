@@ -23,6 +23,9 @@ class FakeHand:
     async def images(self, prefix: str) -> list[str]:
         return [reference for reference in self.engine.images if reference.startswith(prefix)]
 
+    async def networks(self, instance: str) -> list[str]:
+        return [container.spec.network for container in self.engine.of(instance)]
+
     async def volumes(self, instance: str) -> list[str]:
         return [volume_name(*volume) for volume in self.engine.volumes if volume[0] == instance]
 

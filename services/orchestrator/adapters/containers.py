@@ -1,6 +1,7 @@
 """Runs tools that are one container each, on one engine."""
 
 import asyncio
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,6 +29,8 @@ from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.ports import Placed, Removed
 
 Listed = Mapping[str, Any]
+
+HALF_MADE = 10.0  # seconds that another making of the same container may still take
 
 _UP = ("running", "restarting", "paused")
 _LOST = ("removing", "dead")
@@ -135,14 +138,29 @@ class DockerContainers:
         return Placed(created, port, created=True, started=False)
 
     async def _create_named(self, name: str, body: dict[str, Any]) -> str:
+        """A container of ours that was being made when its maker died makes way; nobody else's does."""
+        give_up = time.monotonic() + HALF_MADE
+        while True:
+            try:
+                return (await self.engine.call("POST", "/containers/create", {"name": name}, body))["Id"]
+            except EngineError as refusal:
+                if refusal.status != 409 or time.monotonic() > give_up:
+                    raise
+            await self._make_way(name)
+
+    async def _make_way(self, name: str) -> None:
         try:
-            created = await self.engine.call("POST", "/containers/create", {"name": name}, body)
+            answer = await self.engine.call("GET", path_of("containers", name, "json"))
         except EngineError as refusal:
-            if refusal.status != 409:
+            if refusal.status != 404:
                 raise
+            await asyncio.sleep(0.05)  # its name is there before it is
+            return
+        labels = answer["Config"]["Labels"] or {}
+        if labels.get(names.LABEL_INSTANCE) != self.instance or names.LABEL_SERVICE not in labels:
             message = f"There is a container {name} that MACHETE did not make: rename or remove it."
-            raise EngineError("name_taken", message, status=409) from refusal
-        return created["Id"]
+            raise EngineError("name_taken", message, status=409)
+        await remove_container(self.engine, answer["Id"])
 
     async def _image(self, spec: ContainerSpec) -> Mapping[str, Any]:
         try:

@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ Query = Mapping[str, str | int | bool | Mapping[str, Any]]
 
 DEFAULT_ADDRESS = "unix:///var/run/docker.sock"
 PATIENCE = 60.0  # seconds for one call
+END_OF_A_CHANGE = 2.0  # seconds that cancelling waits for a change under way
 CHUNK = 64 * 1024
 
 _CODES = {404: "not_found", 409: "conflict"}
@@ -94,7 +95,11 @@ class Engine:
         body: Any = None,
         patience: float | None = PATIENCE,
     ) -> bytes:
-        """The answer as it came."""
+        """The answer as it came. A cancelled change is still waited for, a moment."""
+        answering = self._read(method, path, query, body, patience)
+        return await (answering if _only_asks(method, path) else _finished(answering))
+
+    async def _read(self, method: Method, path: str, query: Query | None, body: Any, patience: float | None) -> bytes:
         try:
             async with asyncio.timeout(patience), self._exchange(method, path, query, body) as reader:
                 return await reader.read()
@@ -154,6 +159,25 @@ class Engine:
 def path_of(*parts: str) -> str:
     """A path whose parts are names: nothing in them can lead elsewhere."""
     return "/" + "/".join(quote(part, safe=":@") for part in parts)
+
+
+def _only_asks(method: Method, path: str) -> bool:
+    return method in ("GET", "HEAD") or path.endswith("/wait")
+
+
+async def _finished(change: Coroutine[Any, Any, bytes]) -> bytes:
+    """What the engine has begun it ends, whether somebody listens or not.
+
+    A container that came into being after its removal would belong to nobody, so cancelling waits for the end.
+    """
+    task = asyncio.ensure_future(change)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait({task}, timeout=END_OF_A_CHANGE)
+        task.cancel()
+        await asyncio.wait({task})
+        raise
 
 
 def _request(method: Method, path: str, query: Query | None, body: Any) -> bytes:

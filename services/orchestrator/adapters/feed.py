@@ -13,8 +13,6 @@ from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogRea
 from services.orchestrator.domain.log_frames import since as engine_time
 from services.orchestrator.domain.names import containers_filter
 
-PING_PATIENCE = 5.0
-
 
 @dataclass(frozen=True)
 class DockerFeed:
@@ -26,9 +24,10 @@ class DockerFeed:
     engine: Engine
     instance: str
     quiet: float = 10.0
+    ping_patience: float = 5.0
 
     async def ping(self) -> str:
-        answer = await self.engine.call("GET", "/version", patience=PING_PATIENCE)
+        answer = await self.engine.call("GET", "/version", patience=self.ping_patience)
         return str(answer["Version"])
 
     async def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:

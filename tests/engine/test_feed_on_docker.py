@@ -1,0 +1,132 @@
+"""Logs and events of a real engine: many followers, many lines, awkward lines."""
+
+import asyncio
+import random
+import time
+from contextlib import aclosing
+
+import docker
+
+from services.orchestrator.domain.log_frames import LogLine, LogPosition
+from tests.engine.conftest import eventually
+from tests.orchestrator.behaviours import SLEEPS
+from tests.orchestrator.engine_promises import WEB, Rig, first_lines
+
+
+async def started(rig: Rig, script: str, tool: str = WEB) -> str:
+    spec = rig.spec(tool, command=("sh", "-c", f"{script}; exec sleep 1000"), port=None)
+    return (await rig.containers.start(spec)).container_id
+
+
+async def read_until(rig: Rig, container: str, last: str, after: LogPosition | None = None) -> list[LogLine]:
+    lines: list[LogLine] = []
+    async with asyncio.timeout(60), aclosing(rig.feed.follow_logs(container, after)) as batches:
+        async for batch in batches:
+            lines += batch
+            if lines[-1].text == last:
+                return lines
+    raise AssertionError(f"the log ended before {last!r}")
+
+
+def readers(sdk: docker.APIClient) -> int:
+    """What the daemon holds open: a follower costs it a file at least."""
+    return sdk.info()["NFd"]
+
+
+async def test_fifty_followers_closed_leave_no_reader_at_the_daemon(rig: Rig, sdk: docker.APIClient):
+    container = await started(rig, "echo hello")
+    before = readers(sdk)
+    followers = [rig.feed.follow_logs(container) for _ in range(50)]
+    await asyncio.gather(*(first_lines(follower, 1) for follower in followers))
+    assert readers(sdk) >= before + 50
+    for number, follower in enumerate(followers):
+        if number % 2:
+            await follower.aclose()
+        else:
+            waiting = asyncio.ensure_future(anext(follower))
+            await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+    await eventually(lambda: readers(sdk) < before + 25)
+
+
+async def test_a_redeployed_tool_ends_its_followers(rig: Rig, sdk: docker.APIClient):
+    container = await started(rig, "echo hello")
+    before = readers(sdk)
+    followers = [asyncio.ensure_future(read_until(rig, container, "never")) for _ in range(20)]
+    await asyncio.sleep(0.3)
+    await rig.containers.stop(WEB, timeout=0)
+    await started(rig, "echo again")
+    await asyncio.wait(followers, timeout=5)
+    assert all(isinstance(follower.exception(), AssertionError) for follower in followers)
+    assert readers(sdk) < before + 15
+
+
+async def test_many_lines_come_whole_in_order_and_resume_anywhere(rig: Rig):
+    container = await started(rig, "seq 30000")
+    lines = await read_until(rig, container, "30000")
+    assert [line.text for line in lines] == [str(number) for number in range(1, 30_001)]
+    for place in random.sample(range(len(lines) - 1), 12):
+        rest = await read_until(rig, container, "30000", lines[place].position)
+        assert [line.text for line in rest] == [line.text for line in lines[place + 1 :]]
+
+
+async def test_standard_output_and_error_written_at_once_resume_anywhere(rig: Rig):
+    script = "for i in $(seq 300); do echo o$i; echo e$i >&2; done; sleep 0.2; echo end"
+    container = await started(rig, script)
+    lines = await read_until(rig, container, "end")
+    assert len(lines) == 601
+    for place in range(0, 600, 29):
+        rest = await read_until(rig, container, "end", lines[place].position)
+        assert [line.text for line in rest] == [line.text for line in lines[place + 1 :]]
+
+
+async def test_awkward_lines_harm_nobody(rig: Rig):
+    script = r"printf 'a%.0s' $(seq 40000); echo; printf '\377\376\n\n\033[31mred\n'; echo end"
+    container = await started(rig, script)
+    texts = [line.text for line in await read_until(rig, container, "end")]
+    assert "".join(texts[:-4]) == "a" * 40_000
+    assert max(map(len, texts)) <= 16 * 1024
+    assert texts[-4:] == ["\ufffd\ufffd", "", "\x1b[31mred", "end"]
+
+
+async def test_a_reader_that_stops_reading_holds_nobody_up(rig: Rig):
+    container = await started(rig, "seq 200000")
+    lazy = rig.feed.follow_logs(container)
+    await anext(lazy)
+    began = time.monotonic()
+    assert (await read_until(rig, container, "200000"))[-1].text == "200000"
+    assert time.monotonic() - began < 30
+    await lazy.aclose()
+
+
+async def test_the_last_lines_of_a_long_log_come_at_once(rig: Rig):
+    container = await started(rig, "seq 50000; echo end")
+    await read_until(rig, container, "end")
+    assert [line.text for line in await rig.feed.tail_logs(container, 3)] == ["49999", "50000", "end"]
+
+
+async def test_events_of_a_whole_life_come_in_order(rig: Rig):
+    since = time.time_ns()
+    await rig.containers.start(rig.spec(command=SLEEPS))
+    await rig.containers.stop(WEB, timeout=0)
+    await rig.containers.remove(WEB)
+    actions: list[str] = []
+    async with asyncio.timeout(5), aclosing(rig.feed.events(since)) as events:
+        async for event in events:
+            actions.append(event.action)
+            if event.action == "destroy":
+                break
+    assert sorted(actions) == ["create", "destroy", "die", "start", "stop"]
+    assert (actions[:2], actions[-1]) == (["create", "start"], "destroy")
+
+
+async def test_a_container_that_restarts_is_told_each_time(rig: Rig):
+    since = time.time_ns()
+    await rig.containers.start(rig.spec(command=("sh", "-c", "exit 5"), port=None))
+    deaths = 0
+    async with asyncio.timeout(10), aclosing(rig.feed.events(since)) as events:
+        async for event in events:
+            deaths += (event.action, event.exit_code) == ("die", 5)
+            if deaths == 3:
+                break
