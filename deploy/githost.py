@@ -1,0 +1,275 @@
+"""A small Git server on loopback: publishes folders as repositories over HTTP, read-only.
+
+    python -m deploy.githost examples/hello-web      # prints the address, serves until Ctrl-C
+
+It runs one program, `git http-backend`, for two services of published repositories, and hands nothing of a
+request to it but a query string and a body that Git itself reads. Standard library only.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedReader
+from pathlib import Path
+from typing import Any, Self, cast
+
+ROUTE = re.compile(r"/([a-z0-9][a-z0-9._-]{0,99})\.git/(info/refs|git-upload-pack)")
+REQUESTS = {("GET", "info/refs"), ("POST", "git-upload-pack")}
+CHUNK = 64 * 1024
+MAX_REQUEST = 16 * 1024**2
+IDENTITY = {"NAME": "MACHETE", "EMAIL": "machete@localhost", "DATE": "2026-01-01T00:00:00Z"}
+
+
+def git_environment(**more: str) -> dict[str, str]:
+    """An environment in which Git reads no configuration but the repository's, and dates every commit alike."""
+    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in IDENTITY.items()}
+    quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
+    return {"PATH": os.environ["PATH"], "HOME": os.devnull, "LC_ALL": "C", **quiet, **who, **more}
+
+
+def git(*arguments: str, **environment: str) -> str:
+    """What Git answers; raises CalledProcessError, with Git's words in `stderr`."""
+    argv = ["git", *arguments]
+    done = subprocess.run(argv, env=git_environment(**environment), capture_output=True, check=True, text=True)
+    return done.stdout.strip()
+
+
+class GitHost:
+    """Serves the repositories below `root` while its context is open; `port` 0 takes a free one."""
+
+    def __init__(self, root: Path, *, port: int = 0):
+        self.root = root
+        self.published: set[str] = set()
+        self._server = _Server(("127.0.0.1", port), self.handler())
+        self._server.host = self
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def handler(self) -> "type[Handler]":
+        return Handler
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.end_backends()
+        self._server.server_close()
+        self._thread.join()
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def url(self, name: str) -> str:
+        return f"{self.address}/{name}.git"
+
+    def repository(self, name: str) -> Path:
+        return self.root / f"{name}.git"
+
+    def publish(self, folder: Path, name: str | None = None) -> str:
+        """Makes what is in the folder the newest commit of `main` of the repository, and returns its address.
+
+        The same content published again changes nothing; what the folder's .gitignore names is left out.
+        """
+        name = name or folder.resolve().name
+        if ROUTE.fullmatch(f"/{name}.git/info/refs") is None:
+            raise ValueError(f"{name!r} cannot be published: a name has a-z, 0-9 and . _ -")
+        repository = self.repository(name)
+        if not repository.exists():
+            git("init", "--quiet", "--bare", "--initial-branch=main", str(repository))
+        commit(repository, folder)
+        self.published.add(name)
+        return self.url(name)
+
+
+def commit(repository: Path, folder: Path, branch: str = "main") -> str:
+    """The commit on the branch that holds the folder's files; a new one only if they changed."""
+    at = f"--git-dir={repository}"
+    with tempfile.TemporaryDirectory() as scratch:
+        index = str(Path(scratch) / "index")
+        git(at, f"--work-tree={folder}", "add", "--all", "--", ".", GIT_INDEX_FILE=index)
+        tree = git(at, "write-tree", GIT_INDEX_FILE=index)
+    tip = git(at, "for-each-ref", "--format=%(objectname) %(tree)", f"refs/heads/{branch}").split()
+    if tip and tip[1] == tree:
+        return tip[0]
+    parents = ["-p", tip[0]] if tip else []
+    made = git(at, "commit-tree", tree, *parents, "-m", "Publish")
+    git(at, "update-ref", f"refs/heads/{branch}", made)
+    return made
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    host: GitHost
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self._backends: set[subprocess.Popen[bytes]] = set()
+        self._guard = threading.Lock()
+
+    def start_backend(self, environment: dict[str, str], request: bytes) -> subprocess.Popen[bytes]:
+        with self._guard, tempfile.TemporaryFile() as stdin:
+            stdin.write(request)
+            stdin.seek(0)
+            argv = ["git", "http-backend"]
+            backend = subprocess.Popen(
+                argv, env=environment, stdin=stdin, stdout=subprocess.PIPE, start_new_session=True
+            )
+            self._backends.add(backend)
+            return backend
+
+    def end_backend(self, backend: subprocess.Popen[bytes]) -> None:
+        """It and the `git upload-pack` it started are gone when this returns."""
+        with self._guard:
+            self._backends.discard(backend)
+        if backend.poll() is None:
+            os.killpg(backend.pid, signal.SIGKILL)
+        if backend.stdout is not None:
+            backend.stdout.close()
+        backend.wait()
+
+    def end_backends(self) -> None:
+        for backend in list(self._backends):
+            if backend.poll() is None:
+                os.killpg(backend.pid, signal.SIGKILL)
+
+
+class Handler(BaseHTTPRequestHandler):
+    """One request; everything that is not the reading of a published repository is answered 404."""
+
+    protocol_version = "HTTP/1.1"
+    server: _Server
+    asked = b""
+
+    def do_GET(self) -> None:
+        self.answer()
+
+    def do_POST(self) -> None:
+        self.answer()
+
+    def answer(self) -> None:
+        path, _, query = self.path.partition("?")
+        route = ROUTE.fullmatch(path)
+        allowed = route is not None and (self.command, route[2]) in REQUESTS
+        if not allowed or route is None or route[1] not in self.server.host.published:
+            self.refuse(404, "no such repository")
+        elif route[2] == "info/refs" and query != "service=git-upload-pack":
+            self.refuse(403, "this server is read-only, and speaks Git's smart protocol alone")
+        else:
+            self.serve(path, query)
+
+    def refuse(self, status: int, reason: str, **headers: str) -> None:
+        body = f"{reason}\n".encode()
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        # The body of the request was not read, so the connection cannot be used again.
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    def serve(self, path: str, query: str) -> None:
+        try:
+            body = self.body()
+        except ValueError as error:
+            self.refuse(400, str(error))
+            return
+        self.asked = body
+        backend = self.server.start_backend(self.cgi(path, query, len(body)), body)
+        try:
+            self.reply(cast("BufferedReader", backend.stdout))
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+        finally:
+            self.server.end_backend(backend)
+
+    def cgi(self, path: str, query: str, length: int) -> dict[str, str]:
+        return git_environment(
+            GIT_PROJECT_ROOT=str(self.server.host.root),
+            GIT_HTTP_EXPORT_ALL="1",
+            GIT_PROTOCOL=self.headers.get("Git-Protocol", ""),
+            HTTP_CONTENT_ENCODING=self.headers.get("Content-Encoding", ""),
+            CONTENT_TYPE=self.headers.get("Content-Type", ""),
+            CONTENT_LENGTH=str(length),
+            PATH_INFO=path,
+            QUERY_STRING=query,
+            REQUEST_METHOD=self.command,
+            REMOTE_ADDR=self.client_address[0],
+        )
+
+    def body(self) -> bytes:
+        """The request's body, whole: what a client asks for is small. Raises ValueError."""
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            pieces: list[bytes] = []
+            while size := int(self.rfile.readline(20), 16):
+                if size < 0 or sum(map(len, pieces)) + size > MAX_REQUEST:
+                    raise ValueError("the request is too large")
+                pieces.append(self.rfile.read(size))
+                self.rfile.readline(4)
+            self.rfile.readline(4)
+            return b"".join(pieces)
+        length = int(self.headers.get("Content-Length") or 0)
+        if not 0 <= length <= MAX_REQUEST:
+            raise ValueError("the request is too large")
+        return self.rfile.read(length)
+
+    def reply(self, output: BufferedReader) -> None:
+        """Passes on what the backend says: its headers, then its body in chunks, as they come."""
+        headers = dict(_headers(output))
+        if not headers:
+            self.refuse(500, "git http-backend gave no answer")
+            return
+        self.send_response(int(headers.pop("Status", "200").split()[0]))
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding"):
+                self.send_header(name, value)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for chunk in self.pieces(output):
+            self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+        self.wfile.write(b"0\r\n\r\n")
+
+    def pieces(self, output: BufferedReader) -> Iterator[bytes]:
+        while chunk := output.read1(CHUNK):
+            yield chunk
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Silent: whoever publishes says where, and a test has its own words."""
+
+
+def _headers(output: BufferedReader) -> Iterator[tuple[str, str]]:
+    while line := output.readline(CHUNK).strip():
+        name, _, value = line.decode("latin-1").partition(":")
+        yield name, value.strip()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Serve folders as read-only Git repositories on loopback.")
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--port", type=int, default=0)
+    arguments = parser.parse_args()
+    root = Path(tempfile.mkdtemp(prefix="machete-git-"))
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with GitHost(root, port=arguments.port) as host:
+            for folder in arguments.folders:
+                print(host.publish(folder), flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        return
+    finally:
+        shutil.rmtree(root)
+
+
+if __name__ == "__main__":
+    main()

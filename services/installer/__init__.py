@@ -1,0 +1,1 @@
+"""Fetches a tool from Git, checks its manifest and makes its release."""

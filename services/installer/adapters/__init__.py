@@ -1,0 +1,1 @@
+"""What carries the installer's decisions out: Git, and folders to work in."""
