@@ -169,6 +169,18 @@ async def test_a_quiet_engine_that_lives_is_waited_for(tmp_path: Path):
             await asyncio.wait_for(anext(events), 5)
 
 
+async def test_an_engine_elsewhere_is_reached_over_tcp():
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.0 200 OK\r\n\r\n{"Version": "26.1.5"}')
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        engine = Engine(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        assert not engine.is_local
+        assert await DockerFeed(engine, "abcd2345").ping() == "26.1.5"
+
+
 def test_names_in_a_path_lead_nowhere_else():
     assert path_of("containers", "../images?x=1 #", "json") == "/containers/..%2Fimages%3Fx%3D1%20%23/json"
 
