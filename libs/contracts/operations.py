@@ -85,17 +85,23 @@ class OperationEnded(Recorded):
 
 
 class OperationSucceeded(OperationEnded):
+    """What was asked for is done."""
+
     type = "machete.operation.succeeded.v1"
     ends_as = OperationState.SUCCEEDED
 
 
 class OperationFailed(OperationEnded):
+    """It could not be done; `error` says why and what would help. Nothing is left half-done."""
+
     type = "machete.operation.failed.v1"
     ends_as = OperationState.FAILED
     error: Problem
 
 
 class OperationCancelled(OperationEnded):
+    """It was ended on request; `error` says on whose."""
+
     type = "machete.operation.cancelled.v1"
     ends_as = OperationState.CANCELLED
     error: Problem
@@ -117,6 +123,8 @@ class StepStarted(Message):
 
 
 class StepEnded(Message):
+    """The part that this fence began has ended, one way or another."""
+
     type = "machete.operation.step-ended.v1"
     subject_form = STEP
     operation: OperationId

@@ -41,7 +41,7 @@ def _gateway() -> Permissions:
             subjects.RECORD.filter(),
             "machete.qry.v1.status.*",
             f"$KV.{NAMES.name}.>",
-            *_reads(COMMANDS.name, EVENTS.name, _NAMES),
+            *_reads(COMMANDS.name, EVENTS.name, STATES.name, _NAMES),
         ),
         subscribe=("_INBOX_gateway.>", "machete.qry.v1.gateway.*"),
         responds=True,

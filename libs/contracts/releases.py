@@ -16,7 +16,7 @@ class Source(Frozen):
 
 
 class Release(Frozen):
-    """`bundle` names the source bundle in the object store, `image` is the tag of the built image (None before it is)."""
+    """`bundle` names the source bundle in the object store, `image` is the built image's tag (None before that)."""
 
     id: str = Field(pattern=r"^[a-z2-7]{12}$")
     commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")

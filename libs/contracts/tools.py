@@ -129,4 +129,4 @@ class ToolRecorded(Message):
     tool: ToolId
     fence: int
     operation: OperationId
-    state: Tool | None
+    state: Tool | None = None

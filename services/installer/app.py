@@ -7,7 +7,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from libs.contracts.streams import COMMANDS
-from libs.contracts.tools import InstallTool
+from libs.contracts.tools import InstallTool, ToolCommand
+from libs.runtime.bus.attempt import Handler
 from libs.runtime.bus.session import Session, session
 from libs.runtime.bus.states import States
 from libs.runtime.bus.worker import Worker
@@ -36,7 +37,7 @@ def build(settings: Settings) -> Service:
         async with session(settings, NAME) as connected, asyncio.TaskGroup() as group:
             states = States(connected.bus)
             bundles = ObjectStoreBundles(connected.bus, states, grace=2 * settings.install_deadline)
-            handlers = {InstallTool: Install(states, sources, bundles)}
+            handlers: dict[type[ToolCommand], Handler] = {InstallTool: Install(states, sources, bundles)}
             worker = Worker(connected.bus, COMMANDS.consumers[0], handlers, connected.timing)
             working = [group.create_task(each) for each in (worker.run(), bundles.sweep_for_ever())]
             running.append(connected)

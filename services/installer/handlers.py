@@ -36,7 +36,7 @@ class Install:
         return Changed(built)
 
     async def recover(self, command: InstallTool, operation: Operation) -> Effect:
-        """Nothing stays of a failed or cancelled install; a tool that was built and only did not start stays installed."""
+        """Nothing stays of a failed or cancelled install; what was built and only did not start stays installed."""
         await operation.tasks_settled()
         if operation.problem is not None and await operation.begun("start"):
             built = await operation.result_of(BuildRelease)

@@ -22,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 NANO = 1_000_000_000
 LOOK_AGAIN = 5.0
+PAUSE = 1.0
 
 
 @dataclass
@@ -55,7 +56,8 @@ class Follower:
             except Failure as problem:
                 log.debug("containers cannot be listed", problem=problem.message)
             try:
-                await asyncio.wait_for(self.changed.wait(), LOOK_AGAIN)
+                async with asyncio.timeout(LOOK_AGAIN):
+                    await self.changed.wait()
             except TimeoutError:
                 continue
 
@@ -73,6 +75,7 @@ class Follower:
                     await writer.add([(_line(line), _mark(line.position)) for line in batch])
         except (Failure, Overtaken, Unavailable) as problem:
             log.info("following ended", tool=tool, problem=str(problem))
+            await asyncio.sleep(PAUSE)
         self.changed.set()
 
     async def _leave_all(self) -> None:

@@ -47,7 +47,11 @@ class Conflict(Exception):
 
 
 class Refused(Exception):
-    """The stream takes no more (its size, or too many messages waiting under this subject)."""
+    """The stream takes no more: it, or the disk beneath it, is full. The text is the server's."""
+
+
+class TooManyWaiting(Refused):
+    """As many messages wait under this subject as the stream takes."""
 
 
 class Unanswerable(Exception):
@@ -126,7 +130,7 @@ class Bus:
                 if problem.err_code == WRONG_LAST_SEQUENCE:
                     raise Conflict(subject) from None
                 if problem.err_code == STORE_REFUSED:
-                    raise Refused(problem.description or "the stream is full") from None
+                    raise _refusal(problem.description or "the stream is full") from None
                 if problem.code != 503:
                     raise
                 cause: Exception = problem
@@ -135,6 +139,15 @@ class Bus:
             if asyncio.get_running_loop().time() >= give_up:
                 raise Unavailable(f"{stream.name} did not acknowledge within {patience:g} s: {cause!r}") from cause
             await asyncio.sleep(0.1)
+
+    async def put(
+        self, bucket: Stream, subject: str, value: bytes | None, *, expected: int, patience: float = 30.0
+    ) -> Stored:
+        """A value of a key-value bucket, seen as the stream it is; None deletes. Otherwise as `publish`."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(expected)}
+        if value is None:
+            headers["KV-Operation"] = "DEL"
+        return await self._publish(bucket, subject, value or b"", headers, patience)
 
     async def last(self, stream: Stream, subject: str) -> Kept | None:
         """The newest message under a subject, asked of the stream's leader."""
@@ -287,9 +300,15 @@ async def connect(
     finally:
         leaving = True
         try:
-            await asyncio.wait_for(connection.close(), 5)
+            async with asyncio.timeout(5):
+                await connection.close()
         except (NatsError, TimeoutError, OSError) as problem:
             log.warning("nats did not close cleanly", problem=repr(problem))
+
+
+def _refusal(description: str) -> Refused:
+    """The server has one error code for both; 2.10 has it for a full disk too."""
+    return TooManyWaiting(description) if "per subject" in description else Refused(description)
 
 
 def inbox_prefix(service: str) -> str:

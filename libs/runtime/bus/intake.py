@@ -107,7 +107,8 @@ class Intake:
         """The next message that is no sign of life; None when there was not even one."""
         while True:
             try:
-                message = await asyncio.wait_for(self._arrived.get(), 2.5 * IDLE_HEARTBEAT)
+                async with asyncio.timeout(2.5 * IDLE_HEARTBEAT):
+                    message = await self._arrived.get()
             except TimeoutError:
                 return None
             if _status(message) != "100":

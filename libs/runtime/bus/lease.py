@@ -70,8 +70,9 @@ async def _keep(bucket: KeyValue, key: str, holder: str, revision: int) -> None:
 async def _release(bucket: KeyValue, key: str, bus: Bus) -> None:
     """So that the next one need not wait for it to expire; if this fails, it expires."""
     try:
-        entry = await asyncio.wait_for(bucket.get(key), 1)
-        if (entry.value or b"").decode() == bus.source:
-            await asyncio.wait_for(bucket.delete(key, last=entry.revision), 1)
+        async with asyncio.timeout(2):
+            entry = await bucket.get(key)
+            if (entry.value or b"").decode() == bus.source:
+                await bucket.delete(key, last=entry.revision)
     except (NatsError, TimeoutError) as problem:
         log.info("lease left to expire", key=key, problem=repr(problem))

@@ -180,7 +180,8 @@ class Operation:
         """Waits until nobody works for this operation any more; at most the time in which a dead worker is noticed."""
         for task in tuple(self.asked):
             try:
-                await asyncio.wait_for(self._answer(task), 2 * self.timing.ack_wait)
+                async with asyncio.timeout(2 * self.timing.ack_wait):
+                    await self._answer(task)
             except TimeoutError:
                 await self.say(f"{task.what} did not answer; going on without it")
             self.asked.remove(task)

@@ -62,6 +62,7 @@ class Signals:
 async def woken(event: asyncio.Event, seconds: float) -> None:
     """Returns when the event is set or the seconds are over."""
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await event.wait()
     except TimeoutError:
         return
