@@ -1,0 +1,25 @@
+"""Who may do what: one table of every route the gateway has."""
+
+from collections.abc import Mapping
+
+from libs.contracts.principals import Role
+
+RANK: Mapping[Role, int] = {"viewer": 0, "operator": 1, "admin": 2}
+
+NEEDED: Mapping[tuple[str, str], Role] = {
+    ("GET", "/api/v1/tools"): "viewer",
+    ("GET", "/api/v1/tools/{name}"): "viewer",
+    ("GET", "/api/v1/operations"): "viewer",
+    ("GET", "/api/v1/operations/{id}"): "viewer",
+    ("POST", "/api/v1/tools/{name}/start"): "operator",
+    ("POST", "/api/v1/tools/{name}/stop"): "operator",
+    ("POST", "/api/v1/tools/{name}/restart"): "operator",
+    ("POST", "/api/v1/operations/{id}/cancel"): "operator",
+    ("POST", "/api/v1/tools"): "admin",
+    ("DELETE", "/api/v1/tools/{name}"): "admin",
+}
+"""The least role that each route asks for. A route that is not here is not served."""
+
+
+def may(role: Role, needed: Role) -> bool:
+    return RANK[role] >= RANK[needed]

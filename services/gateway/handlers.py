@@ -1,0 +1,224 @@
+"""What becomes of a request: one operation, whatever is repeated, raced for, or broken off in between.
+
+The order is the guarantee. Look for the operation (with a key), find or reserve the tool, publish the command
+under the operation's id, append `accepted`: after each step a repetition with the same key goes on where the
+last one stopped, and only after the last one is the request accepted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from libs.contracts.names import is_operation_id, tool_id
+from libs.contracts.operations import OperationAccepted
+from libs.contracts.principals import Principal
+from libs.contracts.streams import COMMANDS, EVENTS, Reservation
+from libs.contracts.subjects import RECORD, lane
+from libs.contracts.tools import ToolCommand
+from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyWaiting, Unavailable
+from libs.runtime.bus.names import Held, Names
+from libs.runtime.bus.records import Record, Records, accepted
+from libs.runtime.bus.states import States
+from libs.runtime.http.problems import Problem
+from libs.runtime.logging import get_logger
+from services.gateway import problems
+from services.gateway.domain.requests import Request
+from services.gateway.domain.reservations import Findings, is_abandoned
+
+MOST_NAMED = 20
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Acceptance:
+    """`position` is the sequence of what was just added to the record, or found there."""
+
+    accepted: OperationAccepted
+    record: Record
+    position: int
+    waiting_for: tuple[str, ...] = ()
+
+
+class Gateway:
+    """`patience` is how long NATS may take over a request, in seconds; after it, 503."""
+
+    def __init__(self, bus: Bus, patience: float) -> None:
+        self._bus = bus
+        self._records = Records(bus)
+        self._names = Names(bus)
+        self._states = States(bus)
+        self._patience = patience
+
+    async def accept(self, request: Request) -> Acceptance:
+        """The operation of this request, stored for good. Raises one of `services.gateway.problems`."""
+        try:
+            async with asyncio.timeout(self._patience):
+                if not self._bus.connected:
+                    await self._connected()
+                return await self._accept(request)
+        except (TimeoutError, Unavailable) as problem:
+            log.warning("not accepted: NATS did not answer", operation=request.operation, problem=repr(problem))
+            raise problems.bus_unavailable() from problem
+
+    async def cancel(self, operation: str, by: Principal) -> Acceptance:
+        """The operation is asked to end. Raises one of `services.gateway.problems`."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._connected()
+                return await self._cancel(operation, by)
+        except (TimeoutError, Unavailable) as problem:
+            raise problems.bus_unavailable() from problem
+        except Refused as problem:
+            raise _full(problem) from problem
+
+    async def _connected(self) -> None:
+        """What is published while there is no connection might be sent after the caller was told that it was not."""
+        async with self._bus.noticing_reconnects() as reconnected:
+            while not self._bus.connected:
+                await reconnected.wait()
+                reconnected.clear()
+
+    async def _accept(self, request: Request) -> Acceptance:
+        if request.key is not None:
+            record = await self._find(request.operation)
+            if record is not None:
+                return _repeated(request, record)
+        try:
+            tool = await self._tool(request)
+            return await self._publish(request, request.command(tool))
+        except Refused as problem:
+            raise _full(problem) from problem
+
+    async def _find(self, operation: str) -> Record | None:
+        """The record, whatever tool it is about: a name may have gone to another tool since."""
+        last = await self._bus.last(EVENTS, RECORD.filter(operation=operation))
+        if last is None:
+            return None
+        return await self._records.read(RECORD.parse(last.subject)["tool"], operation)
+
+    async def _tool(self, request: Request) -> str:
+        held = await self._names.find(request.name)
+        if request.action == "install":
+            return await self._reserve(request, held)
+        if held.reservation is None:
+            raise problems.no_tool(request.name)
+        return held.reservation.tool
+
+    async def _reserve(self, request: Request, held: Held) -> str:
+        """The id of the tool to be. Of all who want the name, one operation gets it."""
+        tool: str | None = None
+        while True:
+            if held.reservation is not None:
+                if held.reservation.operation == request.operation:
+                    return held.reservation.tool
+                if not await self._abandoned(held.reservation):
+                    raise problems.name_taken(request.name, held.reservation)
+            tool = tool or await self._new_id(request)
+            wanted = Reservation(tool=tool, operation=request.operation, reserved_at=time.time())
+            if await self._names.reserve(request.name, wanted, held.revision):
+                return tool
+            held = await self._names.find(request.name)
+
+    async def _new_id(self, request: Request) -> str:
+        attempt = 0
+        while True:
+            tool = tool_id(request.name, request.operation, attempt)
+            if await self._names.claim_id(tool, request.operation):
+                return tool
+            attempt += 1
+
+    async def _abandoned(self, reservation: Reservation) -> bool:
+        waiting = await self._bus.next(COMMANDS, lane(reservation.tool), 1)
+        record = await self._records.read(reservation.tool, reservation.operation)
+        exists = await self._states.read(reservation.tool)
+        events = [entry.event for entry in record.entries]
+        return is_abandoned(reservation, Findings(waiting is not None, events, exists is not None), time.time())
+
+    async def _publish(self, request: Request, command: ToolCommand) -> Acceptance:
+        stored = await self._store(request, command)
+        if stored.duplicate:
+            kept = await self._bus.at(COMMANDS, stored.sequence)
+            if kept is None:
+                return await self._done_already(request)
+            earlier = kept.open().data
+            if not isinstance(earlier, ToolCommand) or earlier.digest != request.digest:
+                raise problems.key_reused(request.operation)
+            command = earlier
+        return await self._record(command, stored.sequence)
+
+    async def _store(self, request: Request, command: ToolCommand) -> Stored:
+        try:
+            return await self._bus.publish(
+                COMMANDS, command, id=request.operation, correlation=request.operation, patience=self._patience
+            )
+        except Refused:
+            await self._give_back(request)
+            raise
+
+    async def _give_back(self, request: Request) -> None:
+        """A name reserved for a command that was refused. With a key another try may be on its way, and keeps it."""
+        if request.action != "install" or request.key is not None:
+            return
+        held = await self._names.find(request.name)
+        if held.reservation is not None and held.reservation.operation == request.operation:
+            await self._names.free(request.name, held.revision)
+
+    async def _done_already(self, request: Request) -> Acceptance:
+        """A command that was stored and is no longer was carried out, and its record says how."""
+        record = await self._find(request.operation)
+        if record is None:
+            raise Unavailable(f"the command of {request.operation} is gone, and its record is not there yet")
+        return _repeated(request, record)
+
+    async def _record(self, command: ToolCommand, sequence: int) -> Acceptance:
+        """Together with the look at who comes first: neither depends on the other."""
+        record, ahead = await asyncio.gather(self._first_event(command), self._ahead(command, sequence))
+        return _acceptance(record, ahead)
+
+    async def _first_event(self, command: ToolCommand) -> Record:
+        """A worker that was quicker, or another try of the same request, may have written it."""
+        try:
+            return await self._records.append(Record(), accepted(command), causation=command.operation)
+        except Conflict:
+            return await self._records.read(command.tool, command.operation)
+
+    async def _ahead(self, command: ToolCommand, sequence: int) -> tuple[str, ...]:
+        """The operations that come first in the tool's lane, the oldest of them if there are many."""
+        found: list[str] = []
+        kept = await self._bus.next(COMMANDS, lane(command.tool), 1)
+        while kept is not None and kept.sequence < sequence and len(found) < MOST_NAMED:
+            other = kept.open().data
+            if isinstance(other, ToolCommand):
+                found.append(other.operation)
+            kept = await self._bus.next(COMMANDS, lane(command.tool), kept.sequence + 1)
+        return tuple(found)
+
+    async def _cancel(self, operation: str, by: Principal) -> Acceptance:
+        found = await self._find(operation) if is_operation_id(operation) else None
+        if found is None or found.accepted is None:
+            raise problems.no_operation(operation)
+        record = found if found.ended else await self._records.request_cancel(found.accepted.tool, operation, by)
+        if record.ended is not None:
+            raise problems.operation_ended(operation, record.ended)
+        return Acceptance(found.accepted, record, record.last)
+
+
+def _repeated(request: Request, record: Record) -> Acceptance:
+    """The operation that this very request led to before."""
+    if record.accepted is not None and record.accepted.digest != request.digest:
+        raise problems.key_reused(request.operation)
+    return _acceptance(record, ())
+
+
+def _acceptance(record: Record, waiting_for: tuple[str, ...]) -> Acceptance:
+    if record.accepted is None:
+        raise Unavailable("the record has no beginning")
+    return Acceptance(record.accepted, record, record.position, waiting_for)
+
+
+def _full(problem: Refused) -> Problem:
+    log.error("the bus takes no more", problem=str(problem))
+    return problems.too_many_waiting() if isinstance(problem, TooManyWaiting) else problems.storage_full()
