@@ -17,6 +17,8 @@ NOT_SETTINGS: Mapping[str, str] = {
     "MACHETE_TOKEN": "The token that the `machete` command shows there.",
     "MACHETE_SETUP_ENGINE": "`1` lets `make setup` install a Docker Engine without asking.",
 }
+# Tests mark the processes they start with such a variable.
+_MARKS = "MACHETE_TEST_"
 
 
 class SettingsError(Exception):
@@ -52,7 +54,7 @@ def read_file(path: Path) -> dict[str, Entry]:
     try:
         with path.open(encoding="utf-8") as stream:
             bindings = list(parse_stream(stream))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read: {error}") from error
@@ -77,7 +79,8 @@ def refuse_unknown(known: AbstractSet[str], file: Path) -> None:
         origin = entries["MACHETE_DATA"].origin
         raise SettingsError(f"{origin}: MACHETE_DATA says where this file lies: set it in the environment")
     both = [*read_environment().items(), *entries.items()]
-    unknown = [(name, entry.origin) for name, entry in both if name not in known and name not in NOT_SETTINGS]
+    strange = [(name, entry) for name, entry in both if name not in known and name not in NOT_SETTINGS]
+    unknown = [(name, entry.origin) for name, entry in strange if not name.startswith(_MARKS)]
     if unknown:
         raise SettingsError(
             "\n".join(f"{origin}: there is no setting {name}{_hint(name, known)}" for name, origin in unknown)

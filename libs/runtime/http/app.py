@@ -1,6 +1,8 @@
 """Puts the front together: every service's routes, health, metrics and documentation behind one guard."""
 
+import re
 from collections.abc import Mapping
+from functools import cache
 
 from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute, APIWebSocketRoute
@@ -14,7 +16,7 @@ from libs.runtime.http.authentication import Authenticate, Authentication
 from libs.runtime.http.docs import docs_router, openapi_document
 from libs.runtime.http.edge import FRONT, METRICS, Edge
 from libs.runtime.http.lifecycle import Lifecycle
-from libs.runtime.http.limits import BodyLimit, Gate
+from libs.runtime.http.limits import Bodies, Gate
 from libs.runtime.http.problems import Problem, handle_problems
 from libs.runtime.logging import bind
 from libs.runtime.version import VERSION
@@ -30,9 +32,9 @@ def build_app(
     owners: dict[int, str] = {}
     for service, router in {**routers, FRONT: _front_router(health), "docs": docs_router(app)}.items():
         _add_routes(app, service, router, owners)
-    app.openapi = lambda: openapi_document(app)
+    app.openapi = cache(lambda: openapi_document(app))
     handle_problems(app)
-    app.add_middleware(BodyLimit)
+    app.add_middleware(Bodies)
     app.add_middleware(Authentication, authenticate=authenticate)
     app.add_middleware(Gate, lifecycle=lifecycle)
     app.add_middleware(Edge, lifecycle=lifecycle, owners=owners)
@@ -64,7 +66,9 @@ def _spoken_for(service: str, app: ASGIApp) -> ASGIApp:
 
 def _same(one: BaseRoute, other: BaseRoute) -> bool:
     methods = [getattr(route, "methods", None) or {"WEBSOCKET"} for route in (one, other)]
-    return getattr(one, "path", "") == getattr(other, "path", "") and bool(methods[0] & methods[1])
+    # What a parameter is called makes no difference to what it matches.
+    paths = [re.sub(r"{[^}]*}", "{}", getattr(route, "path", "")) for route in (one, other)]
+    return paths[0] == paths[1] and bool(methods[0] & methods[1])
 
 
 def _front_router(health: Health) -> APIRouter:

@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
 
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from libs.contracts.principals import Principal
@@ -26,6 +27,11 @@ PROTOCOL = "machete.v1"
 BEARER_PROTOCOL = "machete.bearer."
 
 _LONGEST_TOKEN = 4096
+
+
+def principal(connection: HTTPConnection) -> Principal:
+    """Who asks, in a route or as a FastAPI dependency."""
+    return connection.scope["state"]["principal"]
 
 
 async def nobody(_token: str) -> Principal | None:

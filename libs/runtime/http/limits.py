@@ -1,4 +1,6 @@
-"""What is turned away before it costs anything: requests before the services stand, bodies that are too large."""
+"""What is turned away before a route sees it: requests while starting, bodies too large or with broken text."""
+
+import json
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -33,8 +35,11 @@ class Gate:
         await problem.response()(scope, receive, send)
 
 
-class BodyLimit:
-    """Answers 413 to a body above `limit` bytes, announced or not."""
+class Bodies:
+    """Answers 413 to a body above `limit` bytes, announced or not, and 400 to JSON with half a character in it.
+
+    `"\\ud800"` is JSON and makes a string that no UTF-8 can carry: it would fail wherever it goes next.
+    """
 
     def __init__(self, app: ASGIApp, limit: int = MAX_BODY) -> None:
         self.app = app
@@ -47,17 +52,22 @@ class BodyLimit:
         if _announced(scope) > self.limit:
             await self._too_large().response()(scope, receive, send)
             return
+        chunks: list[bytes] = []
         received = 0
 
-        async def counted() -> Message:
+        async def checked() -> Message:
             nonlocal received
             message = await receive()
-            received += len(message.get("body", b""))
+            chunks.append(message.get("body", b""))
+            received += len(chunks[-1])
             if received > self.limit:
                 raise self._too_large()
+            if not message.get("more_body", False):
+                _refuse_broken_text(b"".join(chunks))
+                chunks.clear()
             return message
 
-        await self.app(scope, counted, send)
+        await self.app(scope, checked, send)
 
     def _too_large(self) -> Problem:
         return Problem(
@@ -67,6 +77,24 @@ class BodyLimit:
             f"a body may have {self.limit} bytes; send less, or in parts",
             limit=self.limit,
         )
+
+
+def _refuse_broken_text(body: bytes) -> None:
+    if b"\\u" not in body:
+        return
+    try:
+        json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise Problem(
+            400,
+            "malformed_text",
+            "The body is not text",
+            f"the body has {half}, half of a surrogate pair; write the character itself or both halves",
+        ) from None
+    except (ValueError, RecursionError):
+        # No JSON at all: whoever reads it says so, with the place.
+        return
 
 
 def _announced(scope: Scope) -> int:

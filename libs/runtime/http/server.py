@@ -6,6 +6,7 @@ import socket as sockets
 from collections.abc import Generator
 from contextlib import contextmanager
 from socket import socket
+from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -69,8 +70,9 @@ class HttpServer(uvicorn.Server):
             # Frames are small and many; compressing each costs more than the loopback or the proxy gains.
             ws_per_message_deflate=False,
             ws_max_size=_LARGEST_FRAME,
-            timeout_graceful_shutdown=max(1, int(settings.stop_grace / 2)),
         )
+        # Declared as whole seconds, used as a number of them.
+        config.timeout_graceful_shutdown = cast(Any, settings.stop_grace / 2)
         super().__init__(config)
         self._sock = sock
         self.url = address(sock)
