@@ -74,7 +74,7 @@ class Follower:
                 async for batch in lines:
                     await writer.add([(_line(line), _mark(line.position)) for line in batch])
         except (Failure, Overtaken, Unavailable) as problem:
-            log.info("following ended", tool=tool, problem=str(problem))
+            log.debug("following ended", tool=tool, problem=str(problem))
             await asyncio.sleep(PAUSE)
         self.changed.set()
 

@@ -29,6 +29,7 @@ from libs.contracts.envelope import Envelope, Frozen, Message, decode, envelop
 from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
+from libs.runtime import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -114,6 +115,8 @@ class Bus:
         """
         envelope = envelop(message, self.source, id=id, correlation=correlation, causation=causation)
         headers = {"Nats-Msg-Id": envelope.id}
+        if (trace := tracing.current()) is not None:
+            headers[tracing.HEADER] = trace.header
         if expected is not None:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         return await self._publish(stream, message.subject, envelope.encode(), headers, patience)

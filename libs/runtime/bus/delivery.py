@@ -14,6 +14,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from libs.runtime import tracing
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.timing import Timing
 
@@ -32,6 +33,7 @@ class Delivery:
         self.sequence = message.metadata.sequence.stream
         self.subject = message.subject
         self.data = message.data
+        self.trace = tracing.continued((message.headers or {}).get(tracing.HEADER))
 
     @property
     def deliveries(self) -> int:

@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from libs.contracts.streams import Consumer, Stream
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.provision import consumer_config
@@ -115,7 +116,9 @@ class Intake:
                 return message
 
     def _take(self, message: Msg) -> None:
-        task = asyncio.create_task(self._handle(Delivery(self._bus, message, self._timing)))
+        delivery = Delivery(self._bus, message, self._timing)
+        metrics.delivered(self._consumer.name, delivery.deliveries)
+        task = asyncio.create_task(self._handle(delivery))
         self._in_hand.add(task)
         task.add_done_callback(self._done)
 

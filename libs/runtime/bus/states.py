@@ -6,18 +6,18 @@ a crash in between brings the command back, its record says that it ended, and t
 
 from __future__ import annotations
 
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError
-
 from libs.contracts.operations import OperationEnded
-from libs.contracts.streams import NAMES, STATES, Reservation, name_key
+from libs.contracts.streams import STATES
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import Tool, ToolCommand, ToolRecorded
 from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.names import Names
 
 
 class States:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
+        self._names = Names(bus)
 
     async def read(self, tool: str) -> Tool | None:
         """The tool as its last record left it; None before its install ended well and after it is gone."""
@@ -68,24 +68,11 @@ class States:
 
     async def holds_name(self, command: ToolCommand) -> bool:
         """Whether the tool's name is reserved for this very tool."""
-        found = await self._reservation(command.tool_name)
-        return found is not None and found[0].tool == command.tool
+        held = await self._names.find(command.tool_name)
+        return held.reservation is not None and held.reservation.tool == command.tool
 
     async def release_name(self, tool: str, name: str) -> None:
         """Frees the name if this tool holds it; another one's reservation is left alone."""
-        found = await self._reservation(name)
-        if found is None or found[0].tool != tool:
-            return
-        names = await self._bus.jetstream.key_value(NAMES.name)
-        try:
-            await names.delete(name_key(name), last=found[1])
-        except KeyWrongLastSequenceError:
-            return
-
-    async def _reservation(self, name: str) -> tuple[Reservation, int] | None:
-        names = await self._bus.jetstream.key_value(NAMES.name)
-        try:
-            entry = await names.get(name_key(name))
-        except KeyNotFoundError:
-            return None
-        return Reservation.model_validate_json(entry.value or b"{}"), entry.revision or 0
+        held = await self._names.find(name)
+        if held.reservation is not None and held.reservation.tool == tool:
+            await self._names.free(name, held.revision)

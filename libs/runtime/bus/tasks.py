@@ -14,6 +14,7 @@ from libs.contracts.problems import Problem
 from libs.contracts.streams import EVENTS, TASKS, Consumer
 from libs.contracts.tasks import Task, TaskEnded, ToolTask
 from libs.contracts.tools import Tool
+from libs.runtime import metrics, tracing
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.delivery import Delivery
@@ -25,6 +26,7 @@ from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.watch import under_watch
+from libs.runtime.logging import bind
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +55,7 @@ class TaskWorker:
         self._intake = Intake(bus, TASKS, consumer, timing, self._handle)
         self._places = asyncio.Semaphore(timing.max_running)
         self._held: dict[tuple[str, str, int], Delivery] = {}
+        self._service = consumer.name
 
     async def run(self) -> None:
         async with self._signals.heard():
@@ -71,7 +74,7 @@ class TaskWorker:
             self._held[key].adopt(delivery)
             return
         self._held[key] = delivery
-        with structlog.contextvars.bound_contextvars(operation=task.operation, tool=task.tool):
+        with tracing.within(delivery.trace), bind(operation=task.operation, tool=task.tool):
             try:
                 async with delivery.held(), self._places:
                     await self._do(task, delivery)
@@ -101,6 +104,7 @@ class TaskWorker:
         id = f"{task.operation}.{task.what}.{task.fence}.ended"
         await self._bus.publish(EVENTS, ended, id=id, correlation=task.operation)
         await delivery.ack()
+        metrics.command_handled(self._service, task.what, ended.outcome)
 
     async def _work(self, task: Task, delivery: Delivery) -> TaskEnded | None:
         writer = LogWriter(self._bus, task.tool, task.operation)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import structlog
 
@@ -17,6 +18,7 @@ from libs.contracts.operations import OperationCancelled, OperationEnded, Operat
 from libs.contracts.problems import Problem
 from libs.contracts.streams import COMMANDS, Consumer
 from libs.contracts.tools import InstallTool, ToolCommand
+from libs.runtime import metrics, tracing
 from libs.runtime.bus.attempt import Attempt, Handler
 from libs.runtime.bus.connection import Bus, Conflict, Unavailable
 from libs.runtime.bus.decide import Move, Settle, Standing, Turn, next_move, standing
@@ -30,6 +32,7 @@ from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.states import States
 from libs.runtime.bus.timing import Timing
+from libs.runtime.logging import bind
 
 log = structlog.get_logger(__name__)
 
@@ -50,6 +53,7 @@ class Worker:
         self._intake = Intake(bus, COMMANDS, consumer, timing, self._handle)
         self._places = asyncio.Semaphore(timing.max_running)
         self._held: dict[str, Delivery] = {}
+        self._service = consumer.name
 
     async def run(self) -> None:
         """Until cancelled: then work stops where it stands and is taken up by whoever is next."""
@@ -67,11 +71,12 @@ class Worker:
             known.adopt(delivery)
             return
         self._held[command.operation] = delivery
-        with structlog.contextvars.bound_contextvars(operation=command.operation, tool=command.tool):
+        with tracing.within(delivery.trace), bind(operation=command.operation, tool=command.tool):
             try:
                 async with delivery.held():
                     await self._until_done(command, delivery)
             except FencedOff:
+                metrics.command_handled(self._service, command.action, "fenced")
                 log.warning("fenced off: another worker owns this operation")
             except (Unavailable, Conflict) as problem:
                 log.warning("left for a later delivery", problem=str(problem))
@@ -128,6 +133,7 @@ class Worker:
                     case Move.BEGIN | Move.RECOVER:
                         ended = await self._work(command, record, delivery, move)
                         if ended is None:
+                            metrics.command_handled(self._service, command.action, "retried")
                             await delivery.nak(self._timing.retry)
                             return True
                         record = ended
@@ -140,6 +146,7 @@ class Worker:
         if settled.ended.effect == "removed":
             await self._states.release_name(command.tool, command.tool_name)
         await delivery.ack()
+        metrics.command_handled(self._service, command.action, outcome_of(settled.ended))
 
     def _never_begun(self, command: ToolCommand, record: Record) -> OperationCancelled:
         by = record.cancel.requested_by.label if record.cancel else "nobody"
@@ -195,7 +202,11 @@ class Worker:
             started_at=now,
             deadline=now + timedelta(seconds=self._timing.deadlines[command.action]),
         )
-        return await self._records.append(record, started)
+        begun = await self._records.append(record, started)
+        if begun.accepted is not None and not record.starts:
+            age = (now - begun.accepted.created_at).total_seconds()
+            metrics.command_taken(self._service, command.action, age)
+        return begun
 
     async def _append_end(self, record: Record, ended: OperationEnded, run: Attempt | None = None) -> Record:
         """The record with its end. A cancel request that came first turns the end into what it asks for."""
@@ -204,13 +215,26 @@ class Worker:
             if run is not None:
                 await run.flush_log()
             try:
-                return await self._records.append(record, ended)
+                record = await self._records.append(record, ended)
+                _measure(record, ended)
+                return record
             except Conflict:
                 record = await self._records.read(ended.tool, ended.operation)
                 if standing(record, fence) is Standing.FENCED_OFF:
                     raise FencedOff(ended.operation) from None
                 if run is not None and not isinstance(ended, OperationCancelled):
                     ended = await run.cancelled(record)
+
+
+def outcome_of(ended: OperationEnded) -> metrics.Outcome:
+    """The word that metrics use for how it ended."""
+    return cast(metrics.Outcome, str(ended.ends_as))
+
+
+def _measure(record: Record, ended: OperationEnded) -> None:
+    if record.accepted is not None:
+        seconds = (ended.ended_at - record.accepted.created_at).total_seconds()
+        metrics.operation_ended(record.accepted.kind, outcome_of(ended), seconds)
 
 
 def delivery_command(delivery: Delivery) -> ToolCommand:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
+from libs.runtime import metrics
 from services.orchestrator.domain.failures import EngineAway, EngineError
 
 Method = Literal["GET", "POST", "DELETE", "HEAD"]
@@ -25,6 +26,7 @@ PATIENCE = 60.0  # seconds for one call
 END_OF_A_CHANGE = 2.0  # seconds that cancelling waits for a change under way
 CHUNK = 64 * 1024
 
+_VERBS = frozenset({"create", "json", "kill", "start", "stop", "pause", "unpause", "wait", "prune"})
 _CODES = {404: "not_found", 409: "conflict"}
 
 
@@ -97,7 +99,8 @@ class Engine:
     ) -> bytes:
         """The answer as it came. A cancelled change is still waited for, a moment."""
         answering = self._read(method, path, query, body, patience)
-        return await (answering if _only_asks(method, path) else _finished(answering))
+        with metrics.engine_call(_kind(method, path)):
+            return await (answering if _only_asks(method, path) else _finished(answering))
 
     async def _read(self, method: Method, path: str, query: Query | None, body: Any, patience: float | None) -> bytes:
         try:
@@ -213,3 +216,9 @@ def _refusal(status: int, answer: bytes) -> EngineError:
         message = answer.decode("utf-8", "replace").strip() or f"HTTP {status}"
     code = _CODES.get(status, "engine_error")
     return EngineError(code, f"The Docker Engine refused: {message}", status=status)
+
+
+def _kind(method: Method, path: str) -> str:
+    """A call's label: its method and the words of its path that are no names, `POST containers start`."""
+    words = [word for word in path.strip("/").split("/") if word]
+    return " ".join([method, *words[:1], *(words[-1:] if len(words) > 1 and words[-1] in _VERBS else ())])

@@ -6,6 +6,8 @@ import asyncio
 import os
 import shutil
 import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,19 +27,15 @@ class DiskWorkshop:
         folder = self._release(tool) / "source"
         if folder.exists():
             return folder
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=".bundle.", dir=folder.parent)
-        os.close(handle)
-        bundle = Path(name)
-        try:
-            await bundles.get(self.bus, tool.release.bundle, bundle)
+        with _scratch_file(folder.parent) as bundle:
+            try:
+                await bundles.get(self.bus, tool.release.bundle, bundle)
+            except bundles.BundleMissing:
+                commit = tool.release.commit[:12]
+                raise Failure(
+                    "bundle_missing", f"The source of {tool.name} at {commit} is not kept any more: install it again."
+                ) from None
             await asyncio.to_thread(unpack, bundle, folder)
-        except bundles.BundleMissing:
-            raise Failure(
-                "bundle_missing", f"The source of {tool.name} at {tool.release.commit[:12]} is not kept: install it again."
-            ) from None
-        finally:
-            bundle.unlink(missing_ok=True)
         return folder
 
     async def keep(self, tool: Tool) -> None:
@@ -54,6 +52,17 @@ class DiskWorkshop:
 
     def _release(self, tool: Tool) -> Path:
         return self.tools / tool.id / "releases" / tool.release.id
+
+
+@contextmanager
+def _scratch_file(folder: Path) -> Generator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".bundle.", dir=folder)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 def _has_files(folder: Path) -> bool:
