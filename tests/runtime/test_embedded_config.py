@@ -124,7 +124,7 @@ def test_the_limit_can_be_read_back_from_the_configuration():
     users = {"mute": NatsUser(PASSWORD, Permissions(publish=(), subscribe=()))}
     assert storage_limit_of(render(settings(users))) == GIB
     for damaged in ("", "{}", "[]", '{"jetstream": {}}'):
-        with pytest.raises(ValueError, match="Expecting value|max_file_store is not in it"):
+        with pytest.raises(ValueError, match=r"Expecting value|max_file_store is not in it"):
             storage_limit_of(damaged)
 
 
