@@ -33,6 +33,7 @@ class GitServer(GitHost):
         self.hold_after: int | None = None
         self._held = threading.Event()
         self._released = threading.Event()
+        self._dropping = False
 
     def handler(self) -> type[Handler]:
         return MischievousHandler
@@ -48,6 +49,7 @@ class GitServer(GitHost):
     def holding(self, *, after: int = 0) -> Generator[None]:
         """Packs stop after so many bytes of their answer, until the context is left."""
         self.hold_after = after
+        self._dropping = False
         self._held.clear()
         self._released.clear()
         try:
@@ -61,9 +63,16 @@ class GitServer(GitHost):
         if not self._held.wait(PATIENCE):
             raise TimeoutError(f"no fetch arrived within {PATIENCE} s; requests so far: {self.requests}")
 
+    def drop_connections(self) -> None:
+        """Whoever is held gets nothing more, not even an end."""
+        self._dropping = True
+        self._released.set()
+
     def hold(self) -> None:
         self._held.set()
         self._released.wait(PATIENCE)
+        if self._dropping:
+            raise ConnectionResetError
 
     def serve_files(self) -> None:
         """From now on, a server of files alone, as any web server is: Git's dumb protocol."""

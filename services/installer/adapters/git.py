@@ -15,6 +15,7 @@ from typing import TypeVar
 from libs.contracts.source import GitUrl, Refused, check_git_url, check_ref, check_subdir
 from libs.contracts.written import InvalidManifest
 from libs.runtime.masking import inert, masked
+from libs.runtime.version import VERSION
 from services.installer.adapters.git_tree import Limits, Reader, disk_full, load, opened, too_large
 from services.installer.adapters.work_folders import sweep, work_folder
 from services.installer.domain import git_call, git_says
@@ -25,6 +26,7 @@ from services.installer.ports import Checkout, Child, Children, Log, always
 Result = TypeVar("Result")
 
 LAST_LINES = 20
+SIGNALLED = 128
 LONGEST_LINE = 500
 MOST_REFS = 5000
 WATCH_EVERY = 0.25
@@ -38,7 +40,7 @@ class GitOptions:
     protocols: Collection[str] = ("https", "ssh")
     timeout: float = 600.0
     limit: int = 1024**3
-    platform: str = "1.0.0"
+    platform: str = VERSION
 
 
 class GitSources:
@@ -116,10 +118,10 @@ class _Fetch:
     async def checkout(self, name: str, ref: str | None, subdir: str | None) -> Checkout:
         try:
             async with asyncio.timeout(self._options.timeout):
-                found, _ = await asyncio.gather(self._bring(ref), asyncio.to_thread(load))
+                found = await self._bring(ref)
                 checked = await self._in_thread(lambda reader: self._check(reader, found, name, subdir))
                 if checked is None:
-                    raise await self._unknown(ref)
+                    raise await self._unknown(ref) if found == ref else git_says.not_a_commit(ref)
         except TimeoutError:
             limit = f"{self._options.timeout:g} seconds"
             raise FetchFailed(
@@ -134,6 +136,14 @@ class _Fetch:
     async def _bring(self, ref: str | None) -> str:
         """Fetches what `ref` may mean, as little as the server can give; returns what to look up in it."""
         self._lay_out()
+        # Git takes longer than this import, so nobody waits for it.
+        loading = asyncio.create_task(asyncio.to_thread(load))
+        try:
+            return await self._search(ref)
+        finally:
+            loading.cancel()
+
+    async def _search(self, ref: str | None) -> str:
         wanted = ref or "HEAD"
         code = await self._git(git_call.fetch(self._repository, self._url, wanted, depth=1))
         if code and git_says.is_dumb(self._said):
@@ -208,6 +218,8 @@ class _Fetch:
                 watching.cancel()
                 await asyncio.wait({listening, watching})
         await self._check_size()
+        if code > SIGNALLED:
+            raise git_says.killed(code - SIGNALLED)
         return code
 
     def _run(self, argv: list[str]) -> AbstractAsyncContextManager[Child]:

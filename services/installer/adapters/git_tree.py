@@ -6,13 +6,15 @@ Blocking: called in a thread. `stop` is looked at between one object and the nex
 import gzip
 import hashlib
 import importlib
+import stat
 import tarfile
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, cast
 
+from services.installer.adapters.git_objects import Content, Objects, objects
 from services.installer.domain.failures import FetchFailed
 from services.installer.domain.tree import MAX_PATH, Entry, LeadsOut, check_folder, check_links, follow
 
@@ -21,13 +23,10 @@ if TYPE_CHECKING:
 
 FULL_NAME = 40
 MAX_LINK = 4096
+MAX_TREE = 16 * 1024**2
 MAX_READ = 1024 * 1024
 MAX_TIME = 2**33 - 1  # what a tar header holds
 SUBMODULE = 0o160000
-
-
-class Stopped(Exception):
-    """Somebody no longer wants the result."""
 
 
 @dataclass(frozen=True)
@@ -48,31 +47,32 @@ def opened(repository: Path, environment: dict[str, str], stop: Callable[[], boo
     """The reader of a bare repository; its Git processes end with the context, or with this process."""
     from git import Repo
 
-    repo = Repo(repository)
-    repo.git.update_environment(**environment, GIT_DIR=str(repository))
-    try:
-        yield Reader(repo, stop)
-    finally:
-        repo.close()
+    with objects(repository, environment, stop) as contents:
+        repo = Repo(repository)
+        repo.git.update_environment(**environment, GIT_DIR=str(repository))
+        try:
+            yield Reader(repo, contents, stop)
+        finally:
+            repo.close()
 
 
 class Reader:
-    def __init__(self, repo: "Repo", stop: Callable[[], bool]):
+    def __init__(self, repo: "Repo", contents: Objects, stop: Callable[[], bool]):
         self._repo = repo
+        self._contents = contents
         self._stop = stop
 
     def commit(self, name: str) -> "Commit | None":
         """The commit that a full object name or the beginning of a commit's stands for, through tag objects."""
-        from git import Commit, TagObject
+        from git import Commit
 
         key = bytes.fromhex(name) if len(name) == FULL_NAME else self._complete(name)
-        try:
-            while key is not None and self._repo.odb.stream(key).type == b"tag":
-                key = TagObject(self._repo, key).object.binsha
-            is_commit = key is not None and self._repo.odb.stream(key).type == b"commit"
-        except ValueError:  # what the name stands for is not here
-            return None
-        return Commit(self._repo, key) if key is not None and is_commit else None
+        while key is not None and (found := self._contents.open(key)) is not None:
+            if found.kind == "commit":
+                return Commit(self._repo, key)
+            tagged = found.kind == "tag" and found.size <= MAX_READ
+            key = bytes.fromhex(found.read_all().split()[1].decode()) if tagged else None
+        return None
 
     def _complete(self, beginning: str) -> bytes | None:
         from git.exc import GitCommandError
@@ -93,28 +93,50 @@ class Reader:
         moment = min(max(commit.committed_date, 0), MAX_TIME)
         return Snapshot(self, entries, links, left_out, subdir, moment, limits)
 
-    def content(self, entry: Entry) -> "Content":
-        return Content(self._repo.odb.stream(entry.key), self._stop)
+    def content(self, entry: Entry) -> Content:
+        """To be read before the next one is asked for."""
+        found = self._contents.open(entry.key)
+        if found is None or found.kind != "blob":
+            raise FetchFailed("repository_unsafe", f"The repository has no content for {entry.path:.200}.")
+        return found
 
     def _walk(self, commit: "Commit", limits: Limits) -> tuple[dict[str, Entry], list[str]]:
+        """All entries but the submodules, which are told apart. Counted before kept: a few kilobytes can stand
+        for a tree of a billion files."""
         entries: dict[str, Entry] = {}
+        folders: set[str] = set()
         left_out: list[str] = []
+        known: dict[bytes, list[tuple[bytes, int, str]]] = {}
+        waiting = [("", commit.tree.binsha)]
+        while waiting:
+            prefix, tree = waiting.pop()
+            if tree not in known:
+                known[tree] = self._listing(tree, prefix)
+            for key, mode, name in known[tree]:
+                path = prefix + name
+                count = len(entries) + len(folders) + len(left_out)
+                self._check(path, count, limits, seen=path in entries or path in folders)
+                if stat.S_ISDIR(mode):
+                    folders.add(path)
+                    waiting.append((f"{path}/", key))
+                elif mode == SUBMODULE:
+                    left_out.append(path)
+                else:
+                    entries[path] = Entry(path, mode, key)
+        return entries, left_out
+
+    def _listing(self, tree: bytes, place: str) -> list[tuple[bytes, int, str]]:
+        from git.objects.fun import tree_entries_from_data
+
+        found = self._contents.open(tree)
+        if found is None or found.kind != "tree" or found.size > MAX_TREE:
+            raise FetchFailed("repository_unsafe", f"The repository's folder {place:.200} cannot be read.")
         try:
-            # Counted before kept: a few kilobytes can stand for a tree of a billion files.
-            items = cast("Iterable[Any]", commit.tree.traverse())
-            for count, item in enumerate(items):
-                if self._stop():
-                    raise Stopped
-                self._check(item.path, count, limits, seen=item.path in entries)
-                if item.mode == SUBMODULE:
-                    left_out.append(item.path)
-                elif item.type == "blob":
-                    entries[item.path] = Entry(item.path, item.mode, item.binsha)
-        except (ValueError, TypeError, UnicodeError) as error:
+            return tree_entries_from_data(found.read_all())
+        except ValueError as error:
             raise FetchFailed(
                 "repository_unsafe", f"The repository has an entry that no file can be made of: {error!s:.200}"
             ) from error
-        return entries, left_out
 
     def _check(self, path: str, count: int, limits: Limits, *, seen: bool) -> None:
         if count >= limits.entries:
@@ -130,21 +152,7 @@ class Reader:
         content = self.content(link)
         if content.size > MAX_LINK:
             raise FetchFailed("repository_unsafe", f"The link {link.path} in the repository has too long a target.")
-        return content.read(MAX_LINK).decode(errors="surrogateescape")
-
-
-class Content:
-    """The bytes of a file or link, to be read to their end before the next one's are asked for."""
-
-    def __init__(self, stream: Any, stop: Callable[[], bool]):
-        self.size: int = stream.size
-        self._stream = stream
-        self._stop = stop
-
-    def read(self, most: int) -> bytes:
-        if self._stop():
-            raise Stopped
-        return self._stream.read(most)
+        return content.read_all().decode(errors="surrogateescape")
 
 
 @dataclass(frozen=True)
@@ -166,11 +174,7 @@ class Snapshot:
         entry = self._find(path)
         if entry is None:
             return None
-        content = self.reader.content(entry)
-        head = content.read(MAX_READ)
-        while content.read(MAX_READ):
-            pass
-        return head
+        return self.reader.content(entry).read(MAX_READ)
 
     def _find(self, path: str) -> Entry | None:
         whole = f"{self.subdir}/{path}" if self.subdir else path

@@ -34,6 +34,16 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "{host} sends on to an address over a protocol that is not allowed here.",
     ),
     (
+        r"corruption|pack-objects died|bad object",
+        "git_repository_damaged",
+        "The repository on {host} is damaged: `git fsck` there says where.",
+    ),
+    (
+        r"gnutls recv error|ssl_read",
+        "git_connection_lost",
+        "The connection to {host} broke off: try again.",
+    ),
+    (
         r"ssl|tls|certificate",
         "git_tls_failed",
         "The connection to {host} is not trusted: its certificate is wrong, expired or from an unknown authority "
@@ -130,6 +140,18 @@ def unknown_ref(ref: str | None, names: Collection[str]) -> FetchFailed:
             "git_ref_unknown", f"The repository's default branch does not exist; name a ref. There are: {there}."
         )
     return FetchFailed("git_ref_unknown", f"The repository has no {shown(ref)}. There are: {there}.")
+
+
+def not_a_commit(ref: str | None) -> FetchFailed:
+    return FetchFailed(
+        "git_ref_not_a_commit", f"{shown(ref or 'HEAD')} stands for no commit: name a branch, tag or commit."
+    )
+
+
+def killed(signal: int) -> FetchFailed:
+    return FetchFailed(
+        "git_killed", f"Git was ended from outside (signal {signal}), perhaps for want of memory: try again."
+    )
 
 
 def percentage(line: str) -> int | None:
