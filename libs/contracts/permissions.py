@@ -11,6 +11,8 @@ from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, LOGS, NAMES, 
 _NAMES = f"KV_{NAMES.name}"
 _PRESENCE = f"KV_{PRESENCE.name}"
 _SOURCES = f"OBJ_{SOURCES.name}"
+# Which stream has a subject: the client's object store asks this before it reads.
+_LOOK_UP = "$JS.API.STREAM.NAMES"
 
 
 class Permissions(Frozen):
@@ -70,6 +72,7 @@ def _installer() -> Permissions:
             f"$O.{SOURCES.name}.>",
             *_reads(_SOURCES),
             f"$JS.API.STREAM.PURGE.{_SOURCES}",
+            _LOOK_UP,
             *_follows(_SOURCES),
             *_follows(STATES.name),
             "machete.qry.v1.gateway.authenticate",
@@ -87,6 +90,7 @@ def _orchestrator() -> Permissions:
             subjects.ENGINE.filter(),
             *_consumes(TASKS.name, "orchestrator-tasks"),
             *_reads(TASKS.name, _SOURCES, _PRESENCE),
+            _LOOK_UP,
             *_follows(_SOURCES),
             *_follows(STATES.name),
             f"$KV.{PRESENCE.name}.>",

@@ -147,6 +147,7 @@ class Worker:
             await self._states.release_name(command.tool, command.tool_name)
         await delivery.ack()
         metrics.command_handled(self._service, command.action, outcome_of(settled.ended))
+        log.info("operation ended", action=command.action, outcome=outcome_of(settled.ended))
 
     def _never_begun(self, command: ToolCommand, record: Record) -> OperationCancelled:
         by = record.cancel.requested_by.label if record.cancel else "nobody"
@@ -203,6 +204,7 @@ class Worker:
             deadline=now + timedelta(seconds=self._timing.deadlines[command.action]),
         )
         begun = await self._records.append(record, started)
+        log.info("operation started", action=command.action, attempt=started.attempt, fence=begun.fence)
         if begun.accepted is not None and not record.starts:
             age = (now - begun.accepted.created_at).total_seconds()
             metrics.command_taken(self._service, command.action, age)
