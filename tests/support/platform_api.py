@@ -1,0 +1,111 @@
+"""The platform over HTTP, as any client uses it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+PATIENCE = 60.0
+
+
+class Refusal(AssertionError):
+    """An answer that is no success: `status`, and the problem that came with it."""
+
+    def __init__(self, answer: httpx.Response) -> None:
+        super().__init__(f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:2000]}")
+        self.status = answer.status_code
+        self.problem: dict[str, Any] = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """What a 202 said."""
+
+    operation: str
+    tool: str
+    kind: str
+    position: int
+    waiting_for: tuple[str, ...]
+    body: dict[str, Any]
+
+
+class Api:
+    """One client with the administrator's token. Every call raises `Refusal` for what is no success."""
+
+    def __init__(self, url: str, token: str) -> None:
+        limits = httpx.Limits(max_connections=200)
+        headers = {"Authorization": f"Bearer {token}"}
+        self.client = httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, limits=limits)
+        self.token = token
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.client.aclose()
+
+    async def install(self, name: str, git_url: str, *, key: str | None = None, **body: Any) -> Accepted:
+        return await self._change("POST", "/api/v1/tools", key, json={"git_url": git_url, "name": name, **body})
+
+    async def start(self, name: str, *, key: str | None = None) -> Accepted:
+        return await self._change("POST", f"/api/v1/tools/{name}/start", key)
+
+    async def stop(self, name: str, *, key: str | None = None, now: bool = False) -> Accepted:
+        return await self._change("POST", f"/api/v1/tools/{name}/stop", key, params=_only(now=now))
+
+    async def restart(self, name: str, *, key: str | None = None) -> Accepted:
+        return await self._change("POST", f"/api/v1/tools/{name}/restart", key)
+
+    async def uninstall(self, name: str, *, key: str | None = None, now: bool = False, data: bool = True) -> Accepted:
+        return await self._change("DELETE", f"/api/v1/tools/{name}", key, params=_only(now=now, data=data))
+
+    async def change(self, action: str, name: str) -> Accepted:
+        """`start`, `stop`, `restart` or `uninstall`, by its name."""
+        return await getattr(self, action)(name)
+
+    async def cancel(self, operation: str) -> Accepted:
+        return await self._change("POST", f"/api/v1/operations/{operation}/cancel", None)
+
+    async def _change(self, method: str, path: str, key: str | None, **given: Any) -> Accepted:
+        headers = {"Idempotency-Key": key} if key is not None else {}
+        answer = await self.client.request(method, path, headers=headers, **given)
+        if answer.status_code != 202:
+            raise Refusal(answer)
+        body = answer.json()
+        operation = body["operation"]
+        return Accepted(
+            operation["id"],
+            operation["tool"],
+            operation["kind"],
+            body["position"],
+            tuple(body.get("waiting_for", ())),
+            body,
+        )
+
+    async def get(self, path: str, **query: Any) -> Any:
+        answer = await self.client.get(path, params=query)
+        if answer.status_code != 200:
+            raise Refusal(answer)
+        return answer.json()
+
+    async def done(self, accepted: Accepted, wait: float = 50) -> dict[str, Any]:
+        """The operation once it has ended."""
+        shown = await self.get(f"/api/v1/operations/{accepted.operation}", wait=wait, position=accepted.position)
+        assert shown["state"] in ("succeeded", "failed", "cancelled"), shown
+        return shown
+
+    async def tool(self, name: str) -> dict[str, Any]:
+        return await self.get(f"/api/v1/tools/{name}")
+
+    async def health(self) -> dict[str, Any]:
+        """Answered with 503 while the platform is not ready; the body is the same."""
+        return (await self.client.get("/api/health")).json()
+
+
+def _only(**flags: bool) -> dict[str, str]:
+    return {name: "true" for name, given in flags.items() if given}
