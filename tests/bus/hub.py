@@ -1,0 +1,326 @@
+"""The other side of the bus in these tests: sends commands as the gateway does, and looks at all that came of it."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from libs.contracts.operations import (
+    CancelRequested,
+    OperationAccepted,
+    OperationEnded,
+    OperationStarted,
+)
+from libs.contracts.streams import COMMANDS, DEAD_LETTERS, STATES, TASKS, Reservation, Stream
+from libs.contracts.subjects import DEAD_LETTER, STATE
+from libs.contracts.tools import InstallTool, Tool, ToolCommand, ToolRecorded
+from libs.runtime.bus.connection import Bus, Conflict, connect
+from libs.runtime.bus.names import Names
+from libs.runtime.bus.provision import provision
+from libs.runtime.bus.records import Record, Records, accepted
+from libs.runtime.bus.timing import DEADLINES, Timing
+from tests.bus import labourer
+from tests.bus.effects import Effects, assert_alone, assert_in_order
+from tests.bus.labourer import Orders
+from tests.bus.sketch import ADMIN, install, tool
+from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
+from tests.support.processes import state_of
+from tests.support.stage import USERS, WITNESS
+
+TIMING = Timing(
+    ack_wait=1.5, heartbeat=0.3, watchdog_bound=0.8, poll=0.3, retry=0.2, deadlines=dict(DEADLINES), max_attempts=3
+)
+WITHIN = 40.0
+
+Found = TypeVar("Found")
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["pytest", "tests.bus.labourer"])
+
+
+async def eventually(look: Callable[[], Awaitable[Found | None]], what: str, within: float = WITHIN) -> Found:
+    """What `look` finds, as soon as that is something."""
+    give_up = time.monotonic() + within
+    while not (found := await look()):
+        assert time.monotonic() < give_up, f"not within {within:g} s: {what}"
+        await asyncio.sleep(0.02)
+    return found
+
+
+class Hand:
+    """One labourer's process, held from outside."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self._process: BaseProcess = _processes.Process(target=labourer.main, args=(orders,), daemon=True)
+        self._process.start()
+
+    @property
+    def pid(self) -> int:
+        assert self._process.pid is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def wake(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    async def dead(self) -> None:
+        async def look() -> bool:
+            return not self._process.is_alive()
+
+        await eventually(look, f"{self.orders.name} dies")
+
+    async def paused(self) -> None:
+        async def look() -> bool:
+            return state_of(self.pid) == "T"
+
+        await eventually(look, f"{self.orders.name} is paused")
+
+    def end(self) -> None:
+        if self._process.is_alive():
+            self.kill()
+
+    def said(self) -> str:
+        return self.orders.output.read_text() if self.orders.output.exists() else ""
+
+
+class Hub:
+    """One MACHETE's bus. `gateway` and `witness` are connections of these users."""
+
+    def __init__(self, server: NatsServer, folder: Path, gateway: Bus, witness: Bus) -> None:
+        self.server = server
+        self.folder = folder
+        self.gateway = gateway
+        self.witness = witness
+        self.records = Records(gateway)
+        self.effects = Effects(folder / "effects")
+        self.hands: list[Hand] = []
+        self.sent: list[ToolCommand] = []
+
+    # What the gateway does.
+
+    async def reserve(self, name: str, tool: str, operation: str) -> None:
+        names = Names(self.gateway)
+        reservation = Reservation(tool=tool, operation=operation, reserved_at=time.time())
+        assert await names.reserve(name, reservation, (await names.find(name)).revision)
+
+    async def submit(self, command: ToolCommand, *, accept: bool = True) -> int:
+        """Published, accepted; the place that the stream gave it. Without `accept` the gateway died in between."""
+        if isinstance(command, InstallTool) and await self.name_holder(command.tool_name) is None:
+            await self.reserve(command.tool_name, command.tool, command.operation)
+        stored = await self.gateway.publish(COMMANDS, command, id=command.operation, correlation=command.operation)
+        self.sent.append(command)
+        if accept:
+            await self.accept(command)
+        return stored.sequence
+
+    async def accept(self, command: ToolCommand) -> None:
+        try:
+            await self.records.append(Record(), accepted(command))
+        except Conflict:
+            return
+
+    async def cancel(self, command: ToolCommand) -> None:
+        await self.records.request_cancel(command.tool, command.operation, ADMIN)
+
+    async def installed(self, name: str) -> Tool:
+        """A tool that is there, as if its install had ended long ago."""
+        command = install(name)
+        await self.reserve(name, command.tool, command.operation)
+        state = tool(command.tool, name)
+        recorded = ToolRecorded(tool=command.tool, fence=0, operation=command.operation, state=state)
+        await self.witness.publish(STATES, recorded, expected=0)
+        return state
+
+    # Who does the work.
+
+    def hire(self, user: str, name: str, **more: Any) -> Hand:
+        """A labourer of this service, as a process of its own, with this service's permissions."""
+        orders = Orders(
+            url=more.pop("url", self.server.url),
+            user=user,
+            password=self.server.password(user),
+            name=name,
+            effects=self.effects.path,
+            output=self.folder / f"{name}.log",
+            timing=more.pop("timing", TIMING),
+            **more,
+        )
+        self.hands.append(Hand(orders))
+        return self.hands[-1]
+
+    # What came of it.
+
+    async def record(self, command: ToolCommand) -> Record:
+        return await Records(self.witness).read(command.tool, command.operation)
+
+    async def ended(self, command: ToolCommand, within: float = WITHIN) -> OperationEnded:
+        async def look() -> OperationEnded | None:
+            return (await self.record(command)).ended
+
+        return await eventually(look, f"{command.action} {command.operation} ends", within)
+
+    async def started(self, command: ToolCommand, times: int = 1) -> int:
+        """The fence of that start, as soon as there is one."""
+
+        async def look() -> int | None:
+            starts = (await self.record(command)).starts
+            return starts[times - 1][0] if len(starts) >= times else None
+
+        return await eventually(look, f"start {times} of {command.action}")
+
+    async def acting(self, command: ToolCommand, worker: str | None = None, what: str = "act") -> None:
+        """Until somebody (or this worker) is in the middle of it."""
+
+        async def look() -> bool:
+            ticks = self.effects.of(command.operation, what, "tick")
+            return any(worker in (None, each.worker) for each in ticks)
+
+        await eventually(look, f"{worker or 'somebody'} works on {command.action} {command.operation}")
+
+    async def name_holder(self, name: str) -> str | None:
+        held = await Names(self.witness).find(name)
+        return held.reservation.tool if held.reservation is not None else None
+
+    async def state(self, tool: str) -> ToolRecorded | None:
+        kept = await self.witness.last(STATES, STATE.build({"tool": tool}))
+        if kept is None:
+            return None
+        recorded = kept.open().data
+        assert isinstance(recorded, ToolRecorded)
+        return recorded
+
+    async def letters(self) -> list[Any]:
+        found: list[Any] = []
+        kept = await self.witness.next(DEAD_LETTERS, DEAD_LETTER.filter(), 1)
+        while kept is not None:
+            found.append(kept.open().data)
+            kept = await self.witness.next(DEAD_LETTERS, DEAD_LETTER.filter(), kept.sequence + 1)
+        return found
+
+    async def empty(self, stream: Stream = COMMANDS, within: float = WITHIN) -> None:
+        async def look() -> bool:
+            return (await self.witness.jetstream.stream_info(stream.name)).state.messages == 0
+
+        await eventually(look, f"{stream.name} is empty", within)
+
+    # What must be true in the end, whatever happened.
+
+    async def settled(
+        self, *commands: ToolCommand, alone: bool = True, in_order: bool = True, within: float = WITHIN
+    ) -> list[OperationEnded]:
+        """Everything ended and came to rest as it must; returns the ends of these commands (of all, without any)."""
+        give_up = time.monotonic() + within
+        ends = [await self.ended(each, give_up - time.monotonic()) for each in self.sent]
+        await self.empty(COMMANDS, within)
+        await self.empty(TASKS, within)
+        records = {each.operation: await self.record(each) for each in self.sent}
+        for each in self.sent:
+            assert_well_formed(records[each.operation])
+        for tool_id in {each.tool for each in self.sent}:
+            await self._came_to_rest([each for each in self.sent if each.tool == tool_id], records)
+        stretches = self.effects.stretches()
+        if alone:
+            assert_alone(stretches, records)
+        if in_order:
+            for tool_id in {each.tool for each in self.sent}:
+                assert_in_order(stretches, [each.operation for each in self.sent if each.tool == tool_id])
+        wanted = {each.operation for each in commands or self.sent}
+        return [end for end in ends if end.operation in wanted]
+
+    async def _came_to_rest(self, commands: Sequence[ToolCommand], records: dict[str, Record]) -> None:
+        """STATE and the name are as the last record with an effect says."""
+        first = commands[0]
+        ends = [(record.ended_at, record.ended) for record in (records[each.operation] for each in commands)]
+        telling = [(sequence, ended) for sequence, ended in ends if ended is not None and ended.effect != "none"]
+        if not telling:
+            return
+        sequence, last = max(telling, key=lambda each: each[0])
+        recorded = await self.state(first.tool)
+        assert recorded is not None, f"no STATE of {first.tool}"
+        assert (recorded.fence, recorded.state) == (sequence, last.state)
+        holder = await self.name_holder(first.tool_name)
+        if last.state is None:
+            assert holder != first.tool, f"{first.tool} is gone and still holds its name"
+        else:
+            assert holder == first.tool
+
+    def complaints(self) -> list[str]:
+        """What no log of a labourer may say: a permission that is missing, or an exception nobody caught."""
+        wrong = ("permissions violation", "handling a message broke", "Traceback")
+        return [
+            f"{hand.orders.name}: {line}"
+            for hand in self.hands
+            for line in hand.said().splitlines()
+            if any(each.lower() in line.lower() for each in wrong)
+        ]
+
+
+def assert_well_formed(record: Record) -> None:
+    """accepted, then starts and at most one cancel request, then one end that answers the last start."""
+    events = [entry.event for entry in record.entries]
+    kinds = [
+        next(
+            letter
+            for kind, letter in (
+                (OperationAccepted, "a"),
+                (OperationStarted, "s"),
+                (CancelRequested, "c"),
+                (OperationEnded, "e"),
+            )
+            if isinstance(event, kind)
+        )
+        for event in events
+    ]
+    word = "".join(kinds)
+    assert word[:1] == "a", word
+    assert word[-1:] == "e", word
+    assert (word.count("a"), word.count("e")) == (1, 1), word
+    assert word.count("c") <= 1, word
+    ended = events[-1]
+    assert isinstance(ended, OperationEnded)
+    assert ended.fence == record.fence, f"{word}: the end answers {ended.fence}, the last start is {record.fence}"
+    assert [start.attempt for _, start in record.starts] == list(range(1, len(record.starts) + 1)), word
+    assert len({entry.id for entry in record.entries}) == len(record.entries), word
+
+
+@asynccontextmanager
+async def staged_hub(version: str, folder: Path, timing: Timing = TIMING) -> AsyncGenerator[Hub]:
+    """A provisioned server of this version; every labourer ends with it."""
+    async with running_nats(nats_binaries()[version], users=USERS) as server, AsyncExitStack() as stack:
+
+        async def connected(user: str) -> Bus:
+            return await stack.enter_async_context(
+                connect(server.url, user=user, password=server.password(user), service=user, source=user)
+            )
+
+        await provision(await connected("platform"), ack_wait=timing.ack_wait)
+        hub = Hub(server, folder, await connected("gateway"), await connected(WITNESS))
+        try:
+            yield hub
+        finally:
+            for hand in hub.hands:
+                hand.end()
+
+
+both_servers = pytest.mark.parametrize("hub", NATS_VERSIONS, indirect=True)
+
+
+def operations(commands: Iterable[ToolCommand]) -> list[str]:
+    return [each.operation for each in commands]
