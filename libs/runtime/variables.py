@@ -16,6 +16,8 @@ NOT_SETTINGS: Mapping[str, str] = {
     "MACHETE_URL": "The platform that the `machete` command talks to.",
     "MACHETE_TOKEN": "The token that the `machete` command shows there.",
     "MACHETE_SETUP_ENGINE": "`1` lets `make setup` install a Docker Engine without asking.",
+    "NATS_SERVER_BIN": "The NATS server program to embed, instead of the one on PATH or the one that comes along.",
+    "DOCKER_HOST": "The Docker Engine, as for Docker's own client; also `DOCKER_TLS_VERIFY` and `DOCKER_CERT_PATH`.",
 }
 # Tests mark the processes they start with such a variable.
 _MARKS = "MACHETE_TEST_"
