@@ -1,0 +1,1 @@
+"""What MACHETE costs, measured against what a user would run instead."""

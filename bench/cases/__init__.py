@@ -1,0 +1,1 @@
+"""What is measured. A case takes a stage and a number of runs, and gives rows."""
