@@ -7,6 +7,7 @@ of a newer sender are ignored.
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -70,21 +71,20 @@ class Envelope(Frozen, Generic[AnyMessage]):
     causation: str | None = None
 
     def encode(self) -> bytes:
-        return (
-            _Wire(
-                id=self.id,
-                source=self.source,
-                type=type(self.data).type,
-                subject=self.data.subject,
-                time=self.time,
-                dataschema=SCHEMA_PREFIX + type(self.data).__name__,
-                correlationid=self.correlation,
-                causationid=self.causation,
-                data=self.data.model_dump(mode="json", exclude_none=True),
-            )
-            .model_dump_json(exclude_none=True)
-            .encode()
-        )
+        head = {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": self.source,
+            "type": type(self.data).type,
+            "subject": self.data.subject,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "dataschema": SCHEMA_PREFIX + type(self.data).__name__,
+            "correlationid": self.correlation,
+            "causationid": self.causation,
+        }
+        said = json.dumps({name: value for name, value in head.items() if value is not None})
+        return f'{said[:-1]}, "data": {self.data.model_dump_json(exclude_none=True)}}}'.encode()
 
 
 class _Wire(Frozen):

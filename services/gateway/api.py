@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -54,6 +55,14 @@ class Door:
             raise problems.service_unavailable(str(problem)) from problem
 
 
+@dataclass(frozen=True)
+class Asker:
+    """Who asks, and under which Idempotency-Key."""
+
+    by: Principal
+    key: str | None
+
+
 async def caller(request: Request) -> Principal:
     """Who asks, if his role is enough for this route."""
     principal: Principal = request.scope["state"]["principal"]
@@ -63,14 +72,13 @@ async def caller(request: Request) -> Principal:
     return principal
 
 
-async def idempotency_key(key: fields.Key = None) -> str | None:
+async def asker(request: Request, key: fields.Key = None) -> Asker:
     if key is not None and not (1 <= len(key) <= 200 and key.isascii() and key.isprintable()):
         raise problems.bad_key()
-    return key
+    return Asker(await caller(request), key)
 
 
-Caller = Annotated[Principal, Depends(caller)]
-Key = Annotated[str | None, Depends(idempotency_key)]
+Asking = Annotated[Asker, Depends(asker)]
 
 
 def routes(door: Door) -> APIRouter:
@@ -79,7 +87,7 @@ def routes(door: Door) -> APIRouter:
     _add_changes(router, door)
     _add_operations(router, door)
     served = {
-        (method, route.path) for route in router.routes if isinstance(route, APIRoute) for method in route.methods
+        (method, route.path) for route in router.routes if isinstance(route, APIRoute) for method in route.methods or ()
     }
     if served != set(NEEDED):
         raise ValueError(f"routes and the table of roles differ: {sorted(served ^ set(NEEDED))}")
@@ -113,55 +121,53 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         "/api/v1/tools", tags=["tools"], **_accepts({409: "`name_taken`: another tool has this name", **_REUSED})
     )
     async def install_tool(
-        body: fields.InstallBody, by: Caller, key: Key, query: Annotated[fields.NoQuery, Query()]
+        body: fields.InstallBody, asking: Asking, query: Annotated[fields.NoQuery, Query()]
     ) -> Response:
         """Install a tool from a Git repository: fetch it, build it and, if asked for, start it."""
         wanted = requests.Wanted(**body.model_dump())
-        return await door.accept(lambda: requests.install(by, key, wanted, door.protocols))
+        return await door.accept(lambda: requests.install(asking.by, asking.key, wanted, door.protocols))
 
     @router.post("/api/v1/tools/{name}/start", tags=["tools"], **_CHANGES)
     async def start_tool(
         name: fields.ToolPath,
-        by: Caller,
-        key: Key,
+        asking: Asking,
         query: Annotated[fields.NoQuery, Query()],
         body: fields.Nothing = None,
     ) -> Response:
         """Run the tool's current release and wait until it is ready."""
-        return await door.accept(lambda: requests.change("start", name, by, key))
+        return await door.accept(lambda: requests.change("start", name, asking.by, asking.key))
 
     @router.post("/api/v1/tools/{name}/stop", tags=["tools"], **_CHANGES)
     async def stop_tool(
         name: fields.ToolPath,
-        by: Caller,
-        key: Key,
+        asking: Asking,
         query: Annotated[fields.StopQuery, Query()],
         body: fields.Nothing = None,
     ) -> Response:
         """Stop the tool. With `now`, what runs and what waits for it is cancelled first."""
-        return await door.accept(lambda: requests.change("stop", name, by, key, now=query.now))
+        return await door.accept(lambda: requests.change("stop", name, asking.by, asking.key, now=query.now))
 
     @router.post("/api/v1/tools/{name}/restart", tags=["tools"], **_CHANGES)
     async def restart_tool(
         name: fields.ToolPath,
-        by: Caller,
-        key: Key,
+        asking: Asking,
         query: Annotated[fields.NoQuery, Query()],
         body: fields.Nothing = None,
     ) -> Response:
         """Stop the tool and start it again."""
-        return await door.accept(lambda: requests.change("restart", name, by, key))
+        return await door.accept(lambda: requests.change("restart", name, asking.by, asking.key))
 
     @router.delete("/api/v1/tools/{name}", tags=["tools"], **_CHANGES)
     async def uninstall_tool(
         name: fields.ToolPath,
-        by: Caller,
-        key: Key,
+        asking: Asking,
         query: Annotated[fields.UninstallQuery, Query()],
         body: fields.Nothing = None,
     ) -> Response:
         """Remove the tool and all that is its own; its data only with `data`."""
-        return await door.accept(lambda: requests.change("uninstall", name, by, key, now=query.now, data=query.data))
+        return await door.accept(
+            lambda: requests.change("uninstall", name, asking.by, asking.key, **query.model_dump())
+        )
 
 
 def _add_operations(router: APIRouter, door: Door) -> None:
@@ -194,8 +200,9 @@ def _add_operations(router: APIRouter, door: Door) -> None:
     ) -> OperationView:
         """One operation with its steps; with `wait`, as soon as it has ended or the time is over."""
         question = ShowOperation(operation=id, wait=query.wait, position=query.position or position)
-        asking = asyncio.create_task(door.ask(question, OperationView, query.wait))
-        return await asking if not query.wait else await _unless_stopping(asking, request)
+        if not query.wait:
+            return await door.ask(question, OperationView)
+        return await _unless_stopping(asyncio.create_task(door.ask(question, OperationView, query.wait)), request)
 
     @router.post(
         "/api/v1/operations/{id}/cancel",
@@ -204,7 +211,7 @@ def _add_operations(router: APIRouter, door: Door) -> None:
     )
     async def cancel_operation(
         id: fields.OperationPath,
-        by: Caller,
+        by: Annotated[Principal, Depends(caller)],
         query: Annotated[fields.NoQuery, Query()],
         body: fields.Nothing = None,
     ) -> Response:
