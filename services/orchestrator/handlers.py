@@ -47,7 +47,9 @@ class Engine:
         await operation.guard()
         placed = await self.containers.start(spec)
         await self.containers.ready(spec, placed)
-        return as_seen(tool, await self.containers.observe(tool.id), "running")
+        seen = await self.containers.observe(tool.id)
+        up = as_seen(tool, seen, "running")
+        return up.model_copy(update={"since": seen.observed_at}) if placed.started else up
 
     async def stop(self, tool: Tool, operation: Operation, failure: str | None = None) -> Tool:
         await operation.guard()
