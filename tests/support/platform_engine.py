@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -114,8 +115,9 @@ class OtherHand:
 
     def sweep(self) -> None:
         """Removes all that carries the instance's label."""
-        for container in self.sdk.containers(all=True, filters=self._mine()):
-            self._unless_gone(self.sdk.remove_container, container["Id"], force=True, v=True)
+        with ThreadPoolExecutor(8) as several:
+            for container in self.sdk.containers(all=True, filters=self._mine()):
+                several.submit(self._unless_gone, self.sdk.remove_container, container["Id"], force=True, v=True)
         for network in self.sdk.networks(filters=self._mine()):
             self._unless_gone(self.sdk.remove_network, network["Id"])
         for volume in self.sdk.volumes(filters=self._mine())["Volumes"] or []:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -54,7 +55,12 @@ def gated(gate: Gate, name: str) -> Files:
     return _tool(SERVE, build=f"ADD {gate.url}/{name} /gate")
 
 
-def builds_for_ever(mark: float) -> Files:
+def sleeping() -> str:
+    """A time to sleep that nobody else on this machine sleeps."""
+    return f"5000.{random.randrange(10**9):09}"
+
+
+def builds_for_ever(mark: str) -> Files:
     """Its build is `sleep mark`, to be found among the machine's processes by that number."""
     return _tool(SERVE, build=f"RUN sleep {mark}")
 
