@@ -55,11 +55,15 @@ class OperationAccepted(Recorded):
 
 
 class OperationStarted(Recorded):
-    """A worker took it on. The sequence of this event is its fence; a newer one fences it off."""
+    """A worker took it on. The sequence of this event is its fence; a newer one fences it off.
+
+    `delivery` counts how often the command had been handed out by then: who holds an earlier one lets go.
+    """
 
     type = "machete.operation.started.v1"
     worker: str
     attempt: int = Field(ge=1)
+    delivery: int = 0
     started_at: datetime
     deadline: datetime
 

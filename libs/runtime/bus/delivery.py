@@ -7,7 +7,8 @@ a worker must know from the record that it is still the owner before it acknowle
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import time
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import structlog
@@ -28,7 +29,7 @@ class Delivery:
         self._bus = bus
         self._message = message
         self._timing = timing
-        self._beaten = asyncio.get_running_loop().time()
+        self._beaten = _now()
         self._lapsed = False
         self.sequence = message.metadata.sequence.stream
         self.subject = message.subject
@@ -44,8 +45,8 @@ class Delivery:
         self._message = again._message
 
     def alive(self) -> bool:
-        """Whether the server was told recently enough that we are on it; children live only as long."""
-        return asyncio.get_running_loop().time() - self._beaten < self._timing.watchdog_bound
+        """Whether the server knows recently enough that we are on it; children live only as long."""
+        return _now() - self._beaten < self._timing.watchdog_bound
 
     def lapsed(self) -> bool:
         """Whether we were silent for so long that children were ended meanwhile: what failed then proves nothing."""
@@ -63,22 +64,25 @@ class Delivery:
     async def _beat(self) -> None:
         while True:
             self._lapsed = self._lapsed or not self.alive()
-            if self._bus.connected:
-                try:
-                    await self._message.in_progress()
-                    self._beaten = asyncio.get_running_loop().time()
-                except NatsError as problem:
-                    log.warning("heartbeat failed", problem=repr(problem))
-            await asyncio.sleep(self._timing.heartbeat)
+            heard = self._bus.connected and await self._say_alive()
+            await asyncio.sleep(self._timing.heartbeat / (1 if heard else 5))
+
+    async def _say_alive(self) -> bool:
+        """Counts from when it was said, once the server has answered: a line that is dead may look well for long."""
+        said = _now()
+        try:
+            await self._bus.nats.request(self._message.reply, Msg.Ack.Progress, timeout=self._timing.heartbeat)
+        except NatsError as problem:
+            log.warning("heartbeat failed", problem=repr(problem))
+            return False
+        self._beaten = said
+        return True
 
     async def ack(self) -> None:
         """Returns when the server has it. If it stays away, the message comes again and is found to be done."""
-        await self._confirm(self._message.ack_sync)
-
-    async def _confirm(self, confirm: Callable[[float], Awaitable[object]]) -> None:
         for _ in range(10):
             try:
-                await confirm(2.0)
+                await self._message.ack_sync(2.0)
                 return
             except NatsError as problem:
                 log.warning("acknowledgement not confirmed", problem=repr(problem), sequence=self.sequence)
@@ -88,4 +92,11 @@ class Delivery:
         await self._message.term()
 
     async def nak(self, delay: float) -> None:
-        await self._message.nak(delay=delay)
+        """Gives it back, unless it may be another's by now: that one would lose it. It comes again by itself then."""
+        if not self.lapsed():
+            await self._message.nak(delay=delay)
+
+
+def _now() -> float:
+    """Seconds on the clock that children are watched by: it goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -48,7 +48,7 @@ class CancelSeen(Exception):
 
 
 class Interrupted(Exception):
-    """The worker itself was silent for too long in the middle of it: to be begun anew."""
+    """The worker itself was silent for too long in the middle of it: to be begun anew by whoever is given it next."""
 
 
 class DeadlinePassed(Exception):

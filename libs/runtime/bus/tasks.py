@@ -21,7 +21,15 @@ from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.intake import Intake
 from libs.runtime.bus.letters import bury, keep
 from libs.runtime.bus.logs import LogWriter
-from libs.runtime.bus.operation import CancelSeen, DeadlinePassed, Failure, FencedOff, Operation, answered
+from libs.runtime.bus.operation import (
+    CancelSeen,
+    DeadlinePassed,
+    Failure,
+    FencedOff,
+    Interrupted,
+    Operation,
+    answered,
+)
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.timing import Timing
@@ -80,8 +88,8 @@ class TaskWorker:
                     await self._do(task, delivery)
             except FencedOff:
                 await delivery.ack()
-            except Unavailable as problem:
-                log.warning("task left for a later delivery", problem=str(problem))
+            except (Interrupted, Unavailable) as problem:
+                log.warning("task left for a later delivery", problem=repr(problem))
             finally:
                 del self._held[key]
 
@@ -131,16 +139,16 @@ class TaskWorker:
                 return _ended(task, "cancelled")
             except Failure as failure:
                 if delivery.lapsed():
-                    return None
+                    raise Interrupted(task.operation) from failure
                 return _ended(task, "failed", error=failure.problem)
-            except (FencedOff, Unavailable):
+            except (FencedOff, Interrupted, Unavailable):
                 raise
             except Exception as problem:
                 return await self._broken(task, delivery, problem)
 
     async def _broken(self, task: Task, delivery: Delivery, problem: Exception) -> TaskEnded | None:
         log.exception("the task handler broke", task=task.what)
-        if delivery.deliveries < MAX_DELIVERIES:
+        if delivery.lapsed() or delivery.deliveries < MAX_DELIVERIES:
             return None
         await keep(self._bus, TASKS, delivery, f"{type(problem).__name__}: {problem}")
         said = f"MACHETE failed at {task.what} {MAX_DELIVERIES} times; its log says more."

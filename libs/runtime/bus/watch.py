@@ -10,7 +10,7 @@ from typing import TypeVar
 import structlog
 
 from libs.runtime.bus.connection import Unavailable
-from libs.runtime.bus.operation import Away, CancelSeen, DeadlinePassed, FencedOff, Operation
+from libs.runtime.bus.operation import Away, CancelSeen, DeadlinePassed, FencedOff, Interrupted, Operation
 from libs.runtime.bus.signals import woken
 
 log = structlog.get_logger(__name__)
@@ -19,23 +19,24 @@ Result = TypeVar("Result")
 
 
 async def under_watch(act: Callable[[], Awaitable[Result]], operation: Operation) -> Result:
-    """What `act` returns or raises; or, after it has been broken off, `CancelSeen`, `FencedOff` or `DeadlinePassed`.
+    """What `act` returns or raises; or, after it has been broken off, why: `CancelSeen`, `FencedOff`,
+    `DeadlinePassed` or `Interrupted`.
 
     `Away` is answered by calling it again, until one of these ends it.
     """
     work = asyncio.ensure_future(_persistently(act, operation))
-    watch = asyncio.create_task(_broken_off(operation))
+    watches = {asyncio.create_task(_broken_off(operation)), asyncio.create_task(_fallen_silent(operation))}
     try:
-        await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
-        if work.done():
+        done, _ = await asyncio.wait({work, *watches}, return_when=asyncio.FIRST_COMPLETED)
+        if work in done:
             return work.result()
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
-        raise watch.result()
+        raise next(watch.result() for watch in watches if watch in done)
     finally:
-        for each in (work, watch):
+        for each in (work, *watches):
             each.cancel()
-        await asyncio.gather(work, watch, return_exceptions=True)
+        await asyncio.gather(work, *watches, return_exceptions=True)
 
 
 async def _persistently(act: Callable[[], Awaitable[Result]], operation: Operation) -> Result:
@@ -62,3 +63,14 @@ async def _broken_off(operation: Operation) -> Exception:
                 return verdict
             except Unavailable:
                 log.warning("the record cannot be read; going on")
+
+
+async def _fallen_silent(operation: Operation) -> Exception:
+    """Returns when the server may take us for dead: whoever has the work next must be alone with it.
+
+    Not left to the reading of the record, which may hang on the same line as the heartbeats.
+    """
+    while True:
+        if operation.lapsed():
+            return Interrupted(operation.id)
+        await asyncio.sleep(operation.timing.heartbeat / 2)

@@ -78,8 +78,8 @@ class Worker:
             except FencedOff:
                 metrics.command_handled(self._service, command.action, "fenced")
                 log.warning("fenced off: another worker owns this operation")
-            except (Unavailable, Conflict) as problem:
-                log.warning("left for a later delivery", problem=str(problem))
+            except (Interrupted, Unavailable, Conflict) as problem:
+                log.warning("left for a later delivery", problem=repr(problem))
             finally:
                 del self._held[command.operation]
 
@@ -126,6 +126,8 @@ class Worker:
                         record = await self._records.append(record, accepted(command))
                     case Move.CANCEL:
                         record = await self._records.append(record, self._never_begun(command, record))
+                    case _ if self._outdated(record, delivery):
+                        raise FencedOff(command.operation)
                     case Move.GIVE_UP:
                         reason = f"given up after {len(record.starts)} attempts"
                         await keep(self._bus, COMMANDS, delivery, reason)
@@ -139,6 +141,18 @@ class Worker:
                         record = ended
             except Conflict:
                 record = await self._records.read(command.tool, command.operation)
+
+    def _outdated(self, record: Record, delivery: Delivery) -> bool:
+        """Whether another worker may have been given the command after us: only the last one may take it on.
+
+        Else a worker that was paused would take it from its living successor when it wakes up.
+        """
+        if delivery.lapsed():
+            return True
+        if not record.starts:
+            return False
+        _, start = record.starts[-1]
+        return start.worker != self._bus.source and delivery.deliveries <= start.delivery
 
     async def _settle(self, command: ToolCommand, settled: Settle, delivery: Delivery) -> None:
         """All that follows from the end. Repeated after a crash; each part can be."""
@@ -162,7 +176,7 @@ class Worker:
 
     async def _work(self, command: ToolCommand, record: Record, delivery: Delivery, move: Move) -> Record | None:
         """Takes the fence, works under it, appends the end. None: it broke in a way nobody foresaw; try again later."""
-        record = await self._begin(command, record)
+        record = await self._begin(command, record, delivery)
         writer = LogWriter(self._bus, command.tool, command.operation)
         operation = Operation(
             bus=self._bus,
@@ -182,24 +196,22 @@ class Worker:
         async with writer.writing():
             try:
                 ended = await (run.recovery() if move is Move.RECOVER else run.outcome(record))
-            except (FencedOff, Unavailable):
+            except (FencedOff, Interrupted, Unavailable):
                 raise
-            except Interrupted:
-                log.warning("interrupted: begun anew")
-                return None
             except Exception as problem:
                 log.exception("the handler broke")
                 await operation.say(f"MACHETE failed to carry this out ({type(problem).__name__}); it will try again")
                 return None
             return await self._append_end(record, ended, run)
 
-    async def _begin(self, command: ToolCommand, record: Record) -> Record:
+    async def _begin(self, command: ToolCommand, record: Record, delivery: Delivery) -> Record:
         now = datetime.now(UTC)
         started = OperationStarted(
             operation=command.operation,
             tool=command.tool,
             worker=self._bus.source,
             attempt=len(record.starts) + 1,
+            delivery=delivery.deliveries,
             started_at=now,
             deadline=now + timedelta(seconds=self._timing.deadlines[command.action]),
         )
