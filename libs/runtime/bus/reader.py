@@ -82,6 +82,12 @@ async def extent(bus: Bus, stream: Stream) -> Extent:
     return Extent(info.created, max(info.state.first_seq, 1), info.state.last_seq)
 
 
+async def subjects_of(bus: Bus, stream: Stream, wanted: str) -> list[str]:
+    """Those under which the stream holds messages; `wanted` may have wildcards."""
+    info = await bus.jetstream.stream_info(stream.name, subjects_filter=wanted)
+    return sorted(info.state.subjects or {})
+
+
 async def read(
     bus: Bus,
     stream: Stream,

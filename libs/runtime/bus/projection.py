@@ -1,0 +1,280 @@
+"""Feeding a projection: every message of a stream, in order, to tables that know how far they have come.
+
+FastStream brings the messages; the position that the tables hold decides what they are worth. The durable
+consumer is no more than a view from there, made again at every start and whenever anything may be missing.
+
+FastStream's own batches (`batch=True`) wait for a full one or for their timeout: with 20 ms of it, 3 % of a
+core went into asking. So messages are taken as they come and put together here, as many as there are.
+"""
+
+# nats-py and FastStream leave the types of their keyword parameters open.
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+from faststream import AckPolicy
+from faststream.nats import JStream, NatsBroker, NatsMessage, PullSub
+from faststream.security import SASLPlaintext
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js import api
+from nats.js.errors import NotFoundError
+
+from libs.contracts.streams import Stream
+from libs.runtime import metrics
+from libs.runtime.bus.connection import Bus, Kept, inbox_prefix
+from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
+from libs.runtime.bus.signals import woken
+
+log = structlog.get_logger(__name__)
+
+BATCH = 256
+# A request that the server forgot over a restart is given up after this long.
+FETCH = 1.0
+WATCH = 1.0
+RETRY = 0.5
+ACK_WAIT = 30.0
+# The consumer of tables that were deleted; they come back under another name.
+FORGOTTEN = 3600.0
+
+
+class Projected(Protocol):
+    """What is projected into. Position and content change in one transaction."""
+
+    name: str
+    """One subject token; no two may share it: it names the consumer."""
+
+    async def stands_at(self, epoch: str) -> int | None:
+        """The sequence of the last message taken in; None if they must be filled anew, as for another epoch."""
+        ...
+
+    async def empty(self, epoch: str, position: int, known: Sequence[Kept]) -> None:
+        """Begin again behind `position`; `known` is what is known without the messages up to there."""
+        ...
+
+    async def take_in(self, messages: Sequence[Kept]) -> None:
+        """Messages that follow each other; returns when they are stored."""
+        ...
+
+    def heard_of(self, last: int) -> None:
+        """The stream goes up to this sequence now."""
+        ...
+
+
+@dataclass(frozen=True)
+class Account:
+    """Whom FastStream connects as."""
+
+    servers: Sequence[str]
+    user: str
+    password: str
+    service: str
+
+
+@dataclass
+class Projection:
+    """`known` is a stream that holds the last word on each thing, for when `stream` no longer goes back to its start.
+
+    `problem` is what keeps it from going on, None while it does.
+    """
+
+    bus: Bus
+    account: Account
+    stream: Stream
+    known: Stream
+    projected: Projected
+    position: int = 0
+    problem: str | None = "it has not begun"
+    _again: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled. Whatever goes wrong is logged, told in `problem`, and begun again from the tables."""
+        async with self.bus.noticing_reconnects() as self._again:
+            while True:
+                self._again.clear()
+                try:
+                    there = await self._prepare()
+                    async with self._fed() as arrived:
+                        self.problem = None
+                        await self._take_in_all(there, arrived)
+                except (NatsError, Replaced, TimeoutError) as problem:
+                    self.problem = f"NATS: {problem!r}"
+                    log.warning("the projection begins again", problem=repr(problem))
+                except Exception as problem:
+                    self.problem = f"{type(problem).__name__}: {problem}"
+                    log.exception("the projection broke; it begins again")
+                if self.problem is not None:
+                    await asyncio.sleep(RETRY)
+
+    async def _prepare(self) -> Extent:
+        """Tables that fit the stream, and a consumer that brings what follows."""
+        there = await extent(self.bus, self.stream)
+        position = await self.projected.stands_at(_epoch(there))
+        if position is None or not there.first - 1 <= position <= there.last:
+            position = there.first - 1
+            log.info("the projection is filled anew", after=position, up_to=there.last)
+            await self.projected.empty(_epoch(there), position, await self._last_words() if position else ())
+        self.position = position
+        self._heard(there)
+        await self._make_consumer()
+        return there
+
+    async def _last_words(self) -> list[Kept]:
+        subjects = self.known.subjects
+        return [kept async for kept in read_until_now(self.bus, self.known, subjects)]
+
+    async def _make_consumer(self) -> None:
+        name = self.projected.name
+        try:
+            await self.bus.jetstream.delete_consumer(self.stream.name, name)
+        except NotFoundError:
+            log.debug("there was no consumer", consumer=name)
+        config = api.ConsumerConfig(
+            name=name,
+            durable_name=name,
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self.position + 1,
+            ack_policy=api.AckPolicy.ALL,
+            ack_wait=ACK_WAIT,
+            max_ack_pending=4 * BATCH,
+            inactive_threshold=FORGOTTEN,
+        )
+        await self.bus.jetstream.add_consumer(self.stream.name, config)
+
+    @asynccontextmanager
+    async def _fed(self) -> AsyncGenerator[asyncio.Queue[Msg]]:
+        """What FastStream brings, as it comes; no more than one batch of it lies here."""
+        arrived: asyncio.Queue[Msg] = asyncio.Queue(BATCH)
+        broker = self._broker()
+        subscriber = broker.subscriber(
+            self.stream.subjects[0],
+            stream=JStream(self.stream.name, declare=False),
+            durable=self.projected.name,
+            pull_sub=PullSub(batch_size=BATCH, timeout=FETCH),
+            ack_policy=AckPolicy.MANUAL,
+            inbox_prefix=f"{inbox_prefix(self.account.service)}.".encode(),
+            decoder=_as_it_came,
+        )
+        subscriber(arrived.put)
+        client = await broker.connect()
+        try:
+            await broker.start()
+            yield arrived
+        finally:
+            await _leave(broker, client)
+
+    def _broker(self) -> NatsBroker:
+        async def reconnected() -> None:
+            self._again.set()
+
+        async def quiet(problem: Exception) -> None:
+            log.debug("nats, for the projection", problem=repr(problem))
+
+        return NatsBroker(
+            list(self.account.servers),
+            security=SASLPlaintext(username=self.account.user, password=self.account.password),
+            name=f"{self.bus.source}/{self.projected.name}",
+            inbox_prefix=inbox_prefix(self.account.service),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            connect_timeout=2,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            reconnected_cb=reconnected,
+            error_cb=quiet,
+            graceful_timeout=1.0,
+            apply_types=False,
+            logger=None,
+        )
+
+    async def _take_in_all(self, there: Extent, arrived: asyncio.Queue[Msg]) -> None:
+        """Returns when a new consumer is needed."""
+        watching = asyncio.create_task(self._watch(there, arrived))
+        taking = asyncio.create_task(self._take_in(arrived))
+        try:
+            done, _ = await asyncio.wait({watching, taking}, return_when=asyncio.FIRST_COMPLETED)
+            log.info("the projection needs a new consumer", why=next(task.result() for task in done))
+        finally:
+            for task in (watching, taking):
+                task.cancel()
+            await asyncio.gather(watching, taking, return_exceptions=True)
+
+    async def _take_in(self, arrived: asyncio.Queue[Msg]) -> str:
+        while True:
+            batch = [await arrived.get()]
+            while not arrived.empty():
+                batch.append(arrived.get_nowait())
+            news = [_kept(message) for message in batch if message.metadata.sequence.stream > self.position]
+            if news and not await self._follow_on(news):
+                return "messages came out of order"
+            if news:
+                await self.projected.take_in(news)
+                self.position = news[-1].sequence
+            await batch[-1].ack()
+            metrics.projection_lag.labels(self.bus.source.partition("/")[0]).set(batch[-1].metadata.num_pending)
+
+    async def _follow_on(self, news: Sequence[Kept]) -> bool:
+        """Whether nothing that the stream still holds is missing before or between these."""
+        last = self.position
+        for kept in news:
+            if kept.sequence != last + 1:
+                held = await self.bus.next(self.stream, ">", last + 1)
+                if held is None or held.sequence != kept.sequence:
+                    return False
+            last = kept.sequence
+        return True
+
+    async def _watch(self, there: Extent, arrived: asyncio.Queue[Msg]) -> str:
+        """FastStream goes on asking a consumer that is gone, and says nothing; so somebody else has to look."""
+        stuck_at = -1
+        while True:
+            await woken(self._again, WATCH)
+            if self._again.is_set():
+                return "the connection was lost in between"
+            now = await extent(self.bus, self.stream)
+            self._heard(now)
+            if now.created != there.created or now.first > self.position + 1:
+                return "the stream is not what it was"
+            try:
+                await self.bus.jetstream.consumer_info(self.stream.name, self.projected.name)
+            except NotFoundError:
+                return "the consumer was deleted"
+            if stuck_at == self.position and arrived.empty():
+                return "what is stored does not arrive"
+            stuck_at = self.position if now.last > self.position else -1
+
+    def _heard(self, there: Extent) -> None:
+        self.projected.heard_of(there.last)
+        behind = max(0, there.last - self.position)
+        metrics.projection_lag.labels(self.bus.source.partition("/")[0]).set(behind)
+
+
+def _epoch(there: Extent) -> str:
+    return there.created.isoformat()
+
+
+def _kept(message: Msg) -> Kept:
+    return Kept(message.metadata.sequence.stream, message.subject, message.data)
+
+
+async def _as_it_came(message: NatsMessage) -> Msg:
+    return message.raw_message
+
+
+async def _leave(broker: NatsBroker, client: Client) -> None:
+    """Closed also where the server is away and says no goodbye."""
+    try:
+        async with asyncio.timeout(2):
+            await broker.stop()
+    except (NatsError, TimeoutError) as problem:
+        log.debug("left without a goodbye", problem=repr(problem))
+    if not client.is_closed:
+        await client.close()

@@ -1,0 +1,1 @@
+"""What is the state of everything: folds events into tables, answers questions, shows what happens live."""

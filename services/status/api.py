@@ -1,0 +1,180 @@
+"""The HTTP edge: logs, whole or followed, and what happens, live."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Annotated, TypeVar
+
+from fastapi import APIRouter, Path, Query, Request, WebSocket
+from starlette.responses import StreamingResponse
+from starlette.types import Send
+from starlette.websockets import WebSocketDisconnect
+
+from libs.contracts.streams import EVENTS
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.reader import Replaced, extent
+from libs.runtime.http.lifecycle import stopping
+from libs.runtime.http.problems import Problem
+from libs.runtime.logging import get_logger
+from services.status.domain.cursors import parse_cursor
+from services.status.domain.entries import OperationEntry
+from services.status.domain.pages import BadCursor
+from services.status.domain.topics import BadTopic, Followed, Topics, parse_topics
+from services.status.lines import operation_log, tool_log
+from services.status.live import LiveSession, start
+from services.status.lookup import Lookup, Refused
+from services.status.ports import ToolRow
+
+log = get_logger(__name__)
+
+MOST_LINES = 10_000
+SERVICE_RESTART = 1012
+BROKE = 1011
+
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Views:
+    """What the routes stand on, while the service runs."""
+
+    bus: Bus
+    lookup: Lookup
+
+    async def tool(self, name_or_id: str) -> ToolRow:
+        return await self._found(lambda: self.lookup.tool(name_or_id))
+
+    async def operation(self, id: str) -> OperationEntry:
+        return await self._found(lambda: self.lookup.operation(id))
+
+    async def _found(self, find: Callable[[], Awaitable[Found]]) -> Found:
+        """Who asks right after a 202 finds what he did: nothing is missing before the tables are up to date."""
+        try:
+            await self.lookup.up_to(None)
+            try:
+                return await find()
+            except Refused:
+                await self.lookup.up_to((await extent(self.bus, EVENTS)).last)
+                return await find()
+        except Refused as refused:
+            raise Problem.of(refused.problem, refused.status) from None
+
+    async def followed(self, topics: Topics) -> tuple[Followed, int]:
+        """The topics resolved, and where the oldest of their operations begins."""
+        operations = [await self.operation(id) for id in topics.operations]
+        tools = [await self.tool(name) for name in topics.logs]
+        followed = Followed(
+            tools=topics.tools,
+            operations={operation.id: operation.tool for operation in operations},
+            logs=frozenset(tool.entry.id for tool in tools),
+        )
+        return followed, min((operation.accepted for operation in operations), default=1)
+
+
+class NdJson(StreamingResponse):
+    """Ends by itself when the platform stops; a reader that goes away ends what feeds it, at once."""
+
+    media_type = "application/x-ndjson"
+
+    def __init__(self, lines: AsyncGenerator[bytes], request: Request) -> None:
+        super().__init__(lines)
+        self._lines = lines
+        self._stopping = stopping(request)
+
+    async def stream_response(self, send: Send) -> None:
+        async with aclosing(self._lines):
+            streaming = asyncio.create_task(super().stream_response(send))
+            stopped = asyncio.create_task(self._stopping.wait())
+            try:
+                await asyncio.wait({streaming, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (streaming, stopped):
+                    task.cancel()
+                await asyncio.gather(streaming, stopped, return_exceptions=True)
+        if not streaming.cancelled():
+            streaming.result()
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def routes(views: Callable[[], Views]) -> APIRouter:
+    """`views` gives what there is while the service runs, or raises `Problem`."""
+    router = APIRouter(prefix="/api/v1", tags=["live"])
+
+    @router.get("/operations/{id}/log", response_class=NdJson)
+    async def read_operation_log(
+        request: Request, id: Annotated[str, Path(max_length=64)], follow: bool = False
+    ) -> NdJson:
+        """All that an operation printed, as NDJSON `{time, text}`; with `follow`, until it has ended."""
+        there = views()
+        operation = await there.operation(id)
+        return NdJson(operation_log(there.bus, there.lookup, operation, follow=follow), request)
+
+    @router.get("/tools/{name}/logs", response_class=NdJson)
+    async def read_tool_logs(
+        request: Request,
+        name: Annotated[str, Path(max_length=64)],
+        follow: bool = False,
+        tail: Annotated[int | None, Query(ge=0, le=MOST_LINES)] = None,
+    ) -> NdJson:
+        """What a tool's services print, as NDJSON `{time, service, text}`: what is kept of it, or its last lines."""
+        there = views()
+        tool = await there.tool(name)
+        return NdJson(tool_log(there.bus, tool.entry.id, follow=follow, tail=tail), request)
+
+    @router.websocket("/live")
+    async def live(
+        websocket: WebSocket, topic: Annotated[Sequence[str], Query()] = (), cursor: str | None = None
+    ) -> None:
+        there = views()
+        try:
+            topics = parse_topics(topic)
+            place = parse_cursor(cursor) if cursor is not None else None
+        except BadTopic as bad:
+            raise Problem(400, "topic_invalid", "This cannot be followed", str(bad)) from None
+        except BadCursor as bad:
+            raise Problem(400, "cursor_invalid", "This cursor cannot be used", str(bad)) from None
+        followed, begun = await there.followed(topics)
+        session = LiveSession(there.bus, followed, await start(there.bus, followed, begun, place))
+        await websocket.accept()
+        await _talk(websocket, session)
+
+    return router
+
+
+async def _talk(websocket: WebSocket, session: LiveSession) -> None:
+    """Until the client leaves, the platform stops, or the streams are not the same any more."""
+    speaking = asyncio.create_task(session.run(websocket.send_text))
+    leaving = asyncio.create_task(_until_gone(websocket))
+    stopped = asyncio.create_task(stopping(websocket).wait())
+    tasks = (speaking, leaving, stopped)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    if leaving.cancelled():
+        await _say_goodbye(websocket, None if speaking.cancelled() else speaking.exception())
+
+
+async def _say_goodbye(websocket: WebSocket, problem: BaseException | None) -> None:
+    match problem:
+        case None:
+            await websocket.close(SERVICE_RESTART, "the platform is stopping; connect again with the last cursor")
+        case Replaced():
+            await websocket.close(SERVICE_RESTART, "the streams were made anew; connect again with the last cursor")
+        case WebSocketDisconnect():
+            return
+        case _:
+            log.error("a live connection broke", exc_info=problem)
+            await websocket.close(BROKE, "something went wrong here; connect again with the last cursor")
+
+
+async def _until_gone(websocket: WebSocket) -> None:
+    """What a client says is passed over: there is nothing to be said."""
+    while (await websocket.receive())["type"] != "websocket.disconnect":
+        continue

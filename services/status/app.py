@@ -1,0 +1,94 @@
+"""The status service, wired."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from libs.contracts.streams import EVENTS, STATES
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.projection import Account, Projection
+from libs.runtime.bus.session import session
+from libs.runtime.health import Check
+from libs.runtime.http.problems import Problem
+from libs.runtime.service import Service
+from services.status.adapters.tables import DatabaseTables, open_file
+from services.status.api import Views, routes
+from services.status.handlers import Answers
+from services.status.lookup import Lookup
+from services.status.progress import Progress
+from services.status.projector import Projector
+from services.status.settings import Settings
+from services.status.tokens import Tellers
+
+NAME = "status"
+
+
+@dataclass(frozen=True)
+class _Running:
+    bus: Bus
+    tables: DatabaseTables
+    projection: Projection
+    progress: Progress
+    views: Views
+
+
+def build(settings: Settings) -> Service:
+    running: list[_Running] = []
+
+    def there() -> _Running:
+        if not running:
+            raise Problem(503, "starting", "Not ready yet", "the status service is starting; try again in a moment")
+        return running[0]
+
+    @asynccontextmanager
+    async def run() -> AsyncGenerator[None]:
+        async with session(settings, NAME) as connected, _tables(settings) as tables, asyncio.TaskGroup() as group:
+            bus, progress = connected.bus, Progress()
+            projector = Projector(tables, progress, await tables.name())
+            user, password = settings.nats_credentials(NAME)
+            account = Account(settings.nats_servers, user, password, NAME)
+            projection = Projection(bus, account, EVENTS, STATES, projector)
+            lookup = Lookup(tables, progress)
+            for question, respond in Answers(lookup).table().items():
+                await bus.answer(question, respond, queue=NAME)
+            projecting = group.create_task(projection.run())
+            running.append(_Running(bus, tables, projection, progress, Views(bus, lookup)))
+            try:
+                yield
+            finally:
+                running.clear()
+                projecting.cancel()
+
+    async def health() -> Sequence[Check]:
+        return await _health(there()) if running else [Check("nats", False, "not started")]
+
+    tellers = Tellers(lambda: there().bus)
+    return Service(
+        name=NAME,
+        routes=routes(lambda: there().views),
+        run=run,
+        health=health,
+        authenticate=tellers.authenticate,
+    )
+
+
+@asynccontextmanager
+async def _tables(settings: Settings) -> AsyncGenerator[DatabaseTables]:
+    tables = await DatabaseTables.opened(partial(open_file, settings.database))
+    try:
+        yield tables
+    finally:
+        await tables.close()
+
+
+async def _health(there: _Running) -> Sequence[Check]:
+    nats = Check("nats", there.bus.connected, "connected" if there.bus.connected else "not connected")
+    database = Check("database", True, await there.tables.name())
+    behind = max(0, there.progress.last - there.progress.position)
+    problem = there.projection.problem
+    well = problem is None and there.progress.complete
+    return [nats, database, Check("projection", well, problem or f"{behind} events behind")]

@@ -1,0 +1,144 @@
+"""Followed and kept logs as NDJSON, one object a line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+
+from libs.contracts.envelope import Undecodable
+from libs.contracts.logs import LogChunk
+from libs.contracts.names import is_operation_id
+from libs.contracts.streams import LOGS
+from libs.contracts.subjects import LOG
+from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.reader import extent, read, read_until_now, subjects_of
+from libs.runtime.logging import get_logger
+from services.status.domain.entries import OperationEntry
+from services.status.lookup import Lookup
+
+log = get_logger(__name__)
+
+
+def chunk_of(kept: Kept) -> LogChunk | None:
+    """None for what cannot be read: one such message must not end a log."""
+    try:
+        chunk = kept.open().data
+    except Undecodable as problem:
+        log.error("lines cannot be read and are passed over", sequence=kept.sequence, problem=str(problem))
+        return None
+    return chunk if isinstance(chunk, LogChunk) and chunk.lines else None
+
+
+class Printer:
+    """Chunks as lines of NDJSON. Lines that were lost are told by one in their place, their number in `missed`."""
+
+    def __init__(self, *, with_service: bool, expected: dict[str, int] | None = None) -> None:
+        self._with_service = with_service
+        self._next = expected or {}
+
+    def printed(self, kept: Kept) -> bytes:
+        chunk = chunk_of(kept)
+        return self.print(chunk) if chunk is not None else b""
+
+    def print(self, chunk: LogChunk, skip: int = 0) -> bytes:
+        about = {"service": chunk.source} if self._with_service else {}
+        lines: list[dict[str, object]] = [
+            {"time": line.time.isoformat(), **about, "text": line.text} for line in chunk.lines[skip:]
+        ]
+        missed = chunk.first - self._next.get(chunk.source, chunk.first)
+        self._next[chunk.source] = chunk.first + len(chunk.lines)
+        if missed > 0:
+            lines.insert(0, {**lines[0], "text": f"[{missed} lines are no longer kept]", "missed": missed})
+        return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+
+async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, follow: bool) -> AsyncGenerator[bytes]:
+    """From the first line on; following ends when the operation has ended and all its lines are out."""
+    subject = LOG.build({"tool": operation.tool, "source": operation.id})
+    printer = Printer(with_service=False, expected={operation.id: 0})
+    if not follow:
+        async with aclosing(read_until_now(bus, LOGS, [subject])) as history:
+            async for kept in history:
+                yield printer.printed(kept)
+        return
+    async with (
+        _end_of_log(bus, lookup, operation.id, subject) as end,
+        aclosing(read(bus, LOGS, [subject], 0, end=end)) as items,
+    ):
+        async for item in items:
+            if isinstance(item, Kept):
+                yield printer.printed(item)
+
+
+@asynccontextmanager
+async def _end_of_log(bus: Bus, lookup: Lookup, operation: str, subject: str) -> AsyncGenerator[asyncio.Future[int]]:
+    """The sequence of its last lines, known once it has ended: a worker says all of them before the end."""
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def find() -> None:
+        try:
+            await lookup.ended(operation, None)
+            last = await bus.last(LOGS, subject)
+            end.set_result(last.sequence if last is not None else 0)
+        except Exception as problem:
+            end.set_exception(problem)
+
+    finding = asyncio.create_task(find())
+    try:
+        yield end
+    finally:
+        finding.cancel()
+        await asyncio.gather(finding, return_exceptions=True)
+
+
+async def tool_log(bus: Bus, tool: str, *, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
+    """Of all the tool's services; `tail` lines of what is kept (None: all of it), then what comes."""
+    now = (await extent(bus, LOGS)).last
+    printer = Printer(with_service=True)
+    for chunk, skip in await _newest(bus, tool, now, tail) if tail is not None else []:
+        yield printer.print(chunk, skip)
+    if tail is None:
+        async with aclosing(_history(bus, tool, now)) as history:
+            async for kept in history:
+                yield printer.printed(kept)
+    if not follow:
+        return
+    async with aclosing(read(bus, LOGS, [LOG.filter(tool=tool)], now)) as items:
+        async for item in items:
+            if isinstance(item, Kept) and _is_service(item.subject):
+                yield printer.printed(item)
+
+
+async def _newest(bus: Bus, tool: str, now: int, tail: int) -> list[tuple[LogChunk, int]]:
+    """Chunks with the last lines, each with how many of its own to skip. None is empty: `tail` of them are enough."""
+    newest: deque[Kept] = deque(maxlen=tail)
+    async with aclosing(_history(bus, tool, now)) as history:
+        async for kept in history:
+            newest.append(kept)
+    chunks = [chunk for kept in newest if (chunk := chunk_of(kept)) is not None]
+    too_many = sum(len(chunk.lines) for chunk in chunks) - tail
+    found: list[tuple[LogChunk, int]] = []
+    for chunk in chunks:
+        skip = min(max(0, too_many), len(chunk.lines))
+        too_many -= skip
+        if skip < len(chunk.lines):
+            found.append((chunk, skip))
+    return found
+
+
+async def _history(bus: Bus, tool: str, now: int) -> AsyncGenerator[Kept]:
+    subjects = [subject for subject in await subjects_of(bus, LOGS, LOG.filter(tool=tool)) if _is_service(subject)]
+    if not subjects:
+        return
+    async with aclosing(read_until_now(bus, LOGS, subjects)) as history:
+        async for kept in history:
+            if kept.sequence > now:
+                return
+            yield kept
+
+
+def _is_service(subject: str) -> bool:
+    return not is_operation_id(LOG.parse(subject)["source"])

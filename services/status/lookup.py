@@ -1,0 +1,77 @@
+"""Finding what was asked for, or saying well that it is not there."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from dataclasses import dataclass
+from typing import Any
+
+from libs.contracts.problems import Problem
+from libs.contracts.source import shown
+from services.status.domain.entries import OperationEntry
+from services.status.ports import Tables, ToolRow
+from services.status.progress import Progress
+
+PATIENCE = 5.0
+
+
+class Refused(Exception):
+    """The answer is a problem; `status` is what HTTP says of it."""
+
+    def __init__(self, status: int, code: str, message: str, detail: dict[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.problem = Problem(code=code, message=message, detail=detail)
+
+
+@dataclass(frozen=True)
+class Lookup:
+    tables: Tables
+    progress: Progress
+
+    async def up_to(self, position: int | None, patience: float = PATIENCE) -> None:
+        """Returns when the tables may be shown and hold everything up to here; raises `Refused`."""
+        if await self.progress.reached(position or 0, patience):
+            return
+        behind = max(position or 0, self.progress.last) - self.progress.position
+        raise Refused(
+            503, "projection_behind", f"The view of what happened is {behind} events behind; ask again in a moment."
+        )
+
+    async def tool(self, name_or_id: str) -> ToolRow:
+        row = await self.tables.tool(name_or_id)
+        if row is None:
+            raise await self.no_tool(name_or_id)
+        return row
+
+    async def no_tool(self, name_or_id: str) -> Refused:
+        names = await self.tables.tool_names()
+        near = difflib.get_close_matches(name_or_id, names, n=3, cutoff=0.6)
+        hint = f"did you mean {' or '.join(near)}?" if near else "the list of tools has those that there are."
+        detail = {"near": near} if near else None
+        return Refused(404, "tool_not_found", f"There is no tool {shown(name_or_id)}; {hint}", detail)
+
+    async def operation(self, id: str) -> OperationEntry:
+        operation = await self.tables.operation(id)
+        if operation is None:
+            raise Refused(
+                404,
+                "operation_not_found",
+                f"There is no operation {shown(id)}; the list of operations has those that are kept.",
+            )
+        return operation
+
+    async def ended(self, id: str, within: float | None) -> OperationEntry:
+        """The operation when it has ended, or as it is after so many seconds (None: no matter how many)."""
+        with self.progress.watching(id) as event:
+            try:
+                async with asyncio.timeout(within):
+                    while True:
+                        event.clear()
+                        operation = await self.operation(id)
+                        if operation.ended:
+                            return operation
+                        await event.wait()
+            except TimeoutError:
+                return await self.operation(id)

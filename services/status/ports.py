@@ -1,0 +1,66 @@
+"""What the status service needs of its tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from libs.contracts.operations import OperationState
+from libs.contracts.tools import ToolRecorded
+from libs.runtime.bus.connection import Kept
+from services.status.domain.entries import EngineEntry, OperationEntry, ToolEntry
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which operations: of one tool (its name or id), in one state, older than a sequence; None: any."""
+
+    tool: str | None = None
+    state: OperationState | None = None
+    before: int | None = None
+
+
+@dataclass(frozen=True)
+class ToolRow:
+    """All that a view of a tool is made of. `under_way` are its operations that have not ended, oldest first."""
+
+    entry: ToolEntry
+    engine: EngineEntry | None
+    under_way: tuple[OperationEntry, ...]
+
+
+class Tables(Protocol):
+    """Reads see whole batches only. All of it runs beside the event loop, one thing after the other."""
+
+    async def name(self) -> str:
+        """One subject token that is these tables' own, and stays theirs until they are deleted."""
+        ...
+
+    async def stands_at(self, epoch: str) -> int | None:
+        """Up to which sequence they are filled; None if not from this epoch."""
+        ...
+
+    async def empty(self, epoch: str, position: int, known: Sequence[ToolRecorded]) -> None: ...
+
+    async def take_in(self, messages: Sequence[Kept]) -> set[str]:
+        """Folds and stores them with their position, all or nothing; returns the operations they were about."""
+        ...
+
+    async def tool(self, name_or_id: str) -> ToolRow | None:
+        """The present one of this name, or the one of this id, also while it is being installed."""
+        ...
+
+    async def tools(self, after: tuple[str, str], limit: int) -> list[ToolRow]:
+        """By name and id, from behind the one given."""
+        ...
+
+    async def tool_names(self) -> list[str]:
+        """Of those that are there now."""
+        ...
+
+    async def operation(self, id: str) -> OperationEntry | None: ...
+
+    async def operations(self, wanted: Wanted, limit: int) -> list[OperationEntry]:
+        """Newest first."""
+        ...

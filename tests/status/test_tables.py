@@ -1,0 +1,223 @@
+"""The tables hold what the events say, whole batches of them, and can be lost at any time."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import create_engine
+
+from libs.contracts.envelope import Message
+from libs.contracts.operations import OperationState
+from libs.contracts.tools import ToolRecorded, ToolState
+from libs.runtime.bus.connection import Kept
+from services.status.adapters import schema
+from services.status.adapters.tables import DatabaseTables, open_file, prepared
+from services.status.domain.ledger import Ledger
+from services.status.ports import Wanted
+from tests.status.histories import histories
+from tests.status.kept import stored
+from tests.status.stories import Operation, lost, tool, tool_named
+
+EPOCH = "2026-01-01T00:00:00+00:00"
+
+
+async def reopened(path: Path) -> DatabaseTables:
+    return await DatabaseTables.opened(partial(open_file, path))
+
+
+def lose(path: Path) -> None:
+    path.unlink()
+
+
+def spoil(path: Path, damage: str) -> None:
+    whole = path.read_bytes()
+    assert len(whole) > 20_000
+    hole = whole[:8192] + bytes(8192) + whole[16384:]
+    path.write_bytes(b"no database " * 4096 if damage == "no database" else hole)
+
+
+def story(name: str, *, word: str = "") -> list[Message]:
+    install = Operation(name=name, word=word)
+    return [install.accepted(), install.started()]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(history=histories, cuts=st.lists(st.integers(0, 60), max_size=8))
+def test_however_the_events_are_cut_into_batches_the_tables_are_the_same(
+    history: list[Message], cuts: list[int]
+) -> None:
+    ledger = Ledger()
+    for sequence, message in enumerate(history, 1):
+        ledger.enter(sequence, message)
+    messages = stored(history)
+
+    async def projected() -> None:
+        tables = await DatabaseTables.opened(lambda: prepared(create_engine("sqlite://")))
+        edges = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
+        for start, end in pairwise(edges):
+            await tables.take_in(messages[start:end])
+        rows = {row.entry.id: row for row in await tables.tools(("", ""), 100)}
+        assert {id: row.entry for id, row in rows.items()} == {
+            id: entry for id, entry in ledger.tools.items() if not entry.gone
+        }
+        assert all(row.engine == ledger.engines.get("local") for row in rows.values())
+        for id, entry in ledger.operations.items():
+            assert await tables.operation(id) == entry
+        await tables.close()
+
+    with asyncio.Runner() as runner:
+        runner.run(projected())
+
+
+async def test_the_position_is_that_of_the_last_batch(tables: DatabaseTables) -> None:
+    await tables.empty(EPOCH, 7, ())
+    assert await tables.stands_at(EPOCH) == 7
+    await tables.take_in(stored(story("sample"), 8))
+    assert await tables.stands_at(EPOCH) == 9
+
+
+async def test_tables_of_another_stream_stand_nowhere(tables: DatabaseTables) -> None:
+    assert await tables.stands_at(EPOCH) is None
+    await tables.empty(EPOCH, 0, ())
+    assert await tables.stands_at("2027-01-01T00:00:00+00:00") is None
+
+
+async def test_filling_anew_leaves_nothing_of_before(tables: DatabaseTables) -> None:
+    await tables.take_in(stored([*story("old"), lost()]))
+    sample = tool("new", ToolState.STOPPED)
+    recorded = ToolRecorded(tool=sample.id, fence=90, operation=Operation().id, state=sample)
+    gone = ToolRecorded(tool=tool_named("gone"), fence=91, operation=Operation().id, state=None)
+    await tables.empty(EPOCH, 50, [recorded, gone])
+    [row] = await tables.tools(("", ""), 10)
+    assert (row.entry.name, row.entry.judged.state, row.engine) == ("new", "stopped", None)
+    assert await tables.operations(Wanted(), 10) == []
+
+
+async def test_what_cannot_be_read_is_passed_over(tables: DatabaseTables) -> None:
+    first, second = stored(story("sample"))
+    broken = Kept(2, first.subject, b"{]")
+    await tables.take_in([first, broken, Kept(3, second.subject, second.data)])
+    assert (operation := await tables.operation(Operation().id)) is not None
+    assert operation.fence == 3
+
+
+async def test_tools_are_listed_by_name_page_by_page(tables: DatabaseTables) -> None:
+    names = [f"tool{number}" for number in range(7)]
+    for number, name in enumerate(reversed(names)):
+        await tables.take_in(stored(story(name), number * 2 + 1))
+    first = await tables.tools(("", ""), 4)
+    second = await tables.tools((first[-1].entry.name, first[-1].entry.id), 4)
+    assert [row.entry.name for row in (*first, *second)] == names
+    assert all(len(row.under_way) == 1 for row in first)
+    assert await tables.tool_names() == names
+
+
+async def test_a_tool_is_found_by_name_and_by_id(tables: DatabaseTables) -> None:
+    await tables.take_in(stored(story("sample")))
+    by_name, by_id = await tables.tool("sample"), await tables.tool(tool_named("sample"))
+    assert by_name is not None
+    assert by_name == by_id
+    assert await tables.tool("other") is None
+
+
+async def test_a_name_means_the_tool_that_is_there_now(tables: DatabaseTables) -> None:
+    install, uninstall = Operation(), Operation("uninstall")
+    await tables.take_in(
+        stored(
+            [
+                install.accepted(),
+                install.started(),
+                install.succeeded(2, tool()),
+                uninstall.accepted(),
+                uninstall.started(),
+                uninstall.succeeded(5, None),
+                *story("sample", word="again"),
+            ]
+        )
+    )
+    row = await tables.tool("sample")
+    assert row is not None
+    assert row.entry.id == tool_named("sample", "again")
+    assert await tables.tool(tool_named("sample")) is None
+    assert len(await tables.operations(Wanted(tool="sample"), 10)) == 3
+    assert len(await tables.operations(Wanted(tool=tool_named("sample")), 10)) == 2
+
+
+async def test_a_name_that_another_asks_for_still_means_the_one_that_has_it(tables: DatabaseTables) -> None:
+    install = Operation()
+    await tables.take_in(
+        stored([install.accepted(5), install.started(), install.succeeded(2, tool()), *story("sample", word="late")])
+    )
+    row = await tables.tool("sample")
+    assert row is not None
+    assert row.entry.id == tool_named("sample")
+
+
+async def test_operations_are_listed_newest_first_and_by_what_is_wanted(tables: DatabaseTables) -> None:
+    kinds = [Operation("start", number=number) for number in range(5)]
+    await tables.take_in(stored([kind.accepted() for kind in kinds]))
+    await tables.take_in(stored([kinds[0].started()], 6))
+    newest = await tables.operations(Wanted(), 2)
+    assert [entry.id for entry in newest] == [kinds[4].id, kinds[3].id]
+    older = await tables.operations(Wanted(before=newest[-1].accepted), 10)
+    assert [entry.id for entry in older] == [kinds[2].id, kinds[1].id, kinds[0].id]
+    running = await tables.operations(Wanted(state=OperationState.RUNNING), 10)
+    assert [entry.id for entry in running] == [kinds[0].id]
+
+
+async def test_tables_keep_their_name_until_they_are_deleted(database: Path) -> None:
+    tables = await reopened(database)
+    name = await tables.name()
+    await tables.close()
+    tables = await reopened(database)
+    assert await tables.name() == name
+    await tables.close()
+    lose(database)
+    tables = await reopened(database)
+    assert await tables.name() != name
+    await tables.close()
+
+
+@pytest.mark.parametrize("damage", ["no database", "one with a hole"])
+async def test_a_damaged_database_is_begun_anew(database: Path, damage: str) -> None:
+    tables = await reopened(database)
+    await tables.empty(EPOCH, 0, ())
+    for number in range(50):
+        await tables.take_in(stored(story(f"tool{number}"), number * 2 + 1))
+    await tables.close()
+    spoil(database, damage)
+    tables = await reopened(database)
+    assert await tables.stands_at(EPOCH) is None
+    assert await tables.tools(("", ""), 10) == []
+    await tables.close()
+
+
+async def test_tables_of_another_version_are_dropped(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = await reopened(database)
+    await tables.empty(EPOCH, 0, ())
+    await tables.take_in(stored(story("sample")))
+    await tables.close()
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TABLE of_old (id INTEGER)")
+    monkeypatch.setattr("services.status.adapters.tables.VERSION", schema.VERSION + 1)
+    tables = await reopened(database)
+    assert await tables.stands_at(EPOCH) is None
+    assert await tables.tools(("", ""), 10) == []
+    await tables.close()
+    with sqlite3.connect(database) as connection:
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'of_old'").fetchall() == []
+
+
+async def test_a_database_that_cannot_be_opened_is_not_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "status.db"
+    folder.mkdir()
+    with pytest.raises(Exception, match="unable to open database file"):
+        await reopened(folder)
+    assert folder.is_dir()
