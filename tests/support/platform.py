@@ -133,10 +133,10 @@ class Platform:
         return self.data / "tools" / tool
 
     def let_go(self, tool: str) -> None:
-        """What a tool made by `waits_for_go` waits for."""
+        """What a tool made by `waits_for_go` waits for; nothing if it is gone."""
         folder = self.folder_of(tool) / "data" / "data"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "go").touch()
+        if folder.exists():
+            (folder / "go").touch()
 
     async def is_gone(self, tool: str) -> None:
         """Returns when nothing of the tool is left, on the engine and on disk."""
