@@ -1,6 +1,6 @@
 """Writes the generated reference, or with `--check` says which files are not what the code says.
 
-    python -m docs.generate [--check]
+python -m docs.generate [--check]
 """
 
 import json

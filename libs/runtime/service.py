@@ -29,6 +29,8 @@ __all__ = ["Check", "PortTaken", "Service", "ServiceBroke", "front", "listen", "
 
 # What was told to stop and cut off gets this long to let go of what it holds.
 _LAST_WORDS = 1.0
+# Signals that come together are one.
+_SAME_WISH = 0.5
 
 log = get_logger(__name__)
 
@@ -126,6 +128,7 @@ class _Process:
         self.server = HttpServer(app, sock, settings)
         self.hosts: list[_Host] = []
         self.hurry = asyncio.Event()
+        self.asked_at = 0.0
 
     async def run(self, ready: Callable[[], None] | None) -> None:
         http = asyncio.create_task(self.server.serve(), name="http")
@@ -140,10 +143,16 @@ class _Process:
         _raise_what_broke(watched, overdue)
 
     def _on_signal(self, number: int) -> None:
-        """The first one asks to stop; a second one, to stop waiting for anything."""
+        """The first one asks to stop; one that comes later, to stop waiting for anything.
+
+        Whoever signals a process and its group, as `timeout` does, means it once.
+        """
         log.info("stopping", signal=signal.Signals(number).name)
-        if self.lifecycle.stopping.is_set():
+        now = asyncio.get_running_loop().time()
+        if self.lifecycle.stopping.is_set() and now - self.asked_at > _SAME_WISH:
             self.hurry.set()
+        elif not self.lifecycle.stopping.is_set():
+            self.asked_at = now
         self.lifecycle.stopping.set()
 
     async def _until_stopped(self, watched: Sequence[asyncio.Task[None]], ready: Callable[[], None] | None) -> None:
