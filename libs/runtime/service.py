@@ -30,7 +30,7 @@ __all__ = ["Check", "PortTaken", "Service", "ServiceBroke", "front", "listen", "
 # What was told to stop and cut off gets this long to let go of what it holds.
 _LAST_WORDS = 1.0
 # Signals that come together are one.
-_SAME_WISH = 0.5
+_SAME_WISH = 0.2
 
 log = get_logger(__name__)
 

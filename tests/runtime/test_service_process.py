@@ -110,6 +110,16 @@ async def test_a_second_signal_waits_for_nothing(tmp_path: Path) -> None:
     assert '"what":"two"' in log
 
 
+async def test_a_signal_that_comes_twice_at_once_is_one_wish_to_stop(tmp_path: Path) -> None:
+    async with program(FAKE, "one", data=tmp_path) as running:
+        await ready(running)
+        running.process.send_signal(signal.SIGTERM)
+        running.process.send_signal(signal.SIGTERM)
+        code, _, log = await running.ends()
+    assert code == 0
+    assert "cut off" not in log
+
+
 async def test_what_does_not_stop_in_time_is_cut_off_and_told(tmp_path: Path) -> None:
     async with program(FAKE, "stuck", data=tmp_path, MACHETE_STOP_GRACE="0.5") as running:
         await ready(running)
