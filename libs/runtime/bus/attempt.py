@@ -54,7 +54,7 @@ class Attempt:
         except CancelSeen:
             return await self.cancelled(await self._read())
         except Failure as failure:
-            if self._operation.lapsed():
+            if self._operation.doubtful():
                 raise Interrupted(self._operation.id) from failure
             return await self._failed(failure.problem)
         except DeadlinePassed:

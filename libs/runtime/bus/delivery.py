@@ -31,6 +31,7 @@ class Delivery:
         self._timing = timing
         self._beaten = _now()
         self._lapsed = False
+        self._doubtful = False
         self.sequence = message.metadata.sequence.stream
         self.subject = message.subject
         self.data = message.data
@@ -49,8 +50,15 @@ class Delivery:
         return _now() - self._beaten < self._timing.watchdog_bound
 
     def lapsed(self) -> bool:
-        """Whether we were silent for so long that children were ended meanwhile: what failed then proves nothing."""
+        """Whether we were silent for so long that the command may be another's by now."""
         return self._lapsed or not self.alive()
+
+    def doubtful(self) -> bool:
+        """Whether we were silent for so long that children may have been ended: what failed then proves nothing.
+
+        That begins before `lapsed`, as a watchdog has to be done by then.
+        """
+        return self._doubtful or _now() - self._beaten > self._timing.doubt
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
@@ -63,7 +71,7 @@ class Delivery:
 
     async def _beat(self) -> None:
         while True:
-            self._lapsed = self._lapsed or not self.alive()
+            self._lapsed, self._doubtful = self.lapsed(), self.doubtful()
             heard = self._bus.connected and await self._say_alive()
             await asyncio.sleep(self._timing.heartbeat / (1 if heard else 5))
 

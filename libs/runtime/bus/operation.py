@@ -91,6 +91,7 @@ class Operation:
     before: Tool | None
     alive: Callable[[], bool]
     lapsed: Callable[[], bool]
+    doubtful: Callable[[], bool]
     log: LogWriter
     relentless: bool = False
     problem: Problem | None = None

@@ -128,6 +128,7 @@ class TaskWorker:
             before=task.subject_tool if isinstance(task, ToolTask) else None,
             alive=delivery.alive,
             lapsed=delivery.lapsed,
+            doubtful=delivery.doubtful,
             log=writer,
             relentless=task.relentless,
         )
@@ -138,7 +139,7 @@ class TaskWorker:
             except (CancelSeen, DeadlinePassed):
                 return _ended(task, "cancelled")
             except Failure as failure:
-                if delivery.lapsed():
+                if delivery.doubtful():
                     raise Interrupted(task.operation) from failure
                 return _ended(task, "failed", error=failure.problem)
             except (FencedOff, Interrupted, Unavailable):
@@ -148,7 +149,7 @@ class TaskWorker:
 
     async def _broken(self, task: Task, delivery: Delivery, problem: Exception) -> TaskEnded | None:
         log.exception("the task handler broke", task=task.what)
-        if delivery.lapsed() or delivery.deliveries < MAX_DELIVERIES:
+        if delivery.doubtful() or delivery.deliveries < MAX_DELIVERIES:
             return None
         await keep(self._bus, TASKS, delivery, f"{type(problem).__name__}: {problem}")
         said = f"MACHETE failed at {task.what} {MAX_DELIVERIES} times; its log says more."

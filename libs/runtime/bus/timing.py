@@ -22,6 +22,15 @@ class Timing:
     max_attempts: int = 5
     max_running: int = 16
 
+    @property
+    def doubt(self) -> float:
+        """Silence after which a child may have been ended.
+
+        Its watchdog begins with that up to a quarter before the bound, and what it knows of us is up to half a
+        heartbeat old.
+        """
+        return max(0.75 * self.watchdog_bound - self.heartbeat / 2, 1.25 * self.heartbeat)
+
     def __post_init__(self) -> None:
         if not 0 < self.heartbeat < self.watchdog_bound < self.ack_wait:
             raise ValueError(

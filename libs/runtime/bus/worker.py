@@ -190,6 +190,7 @@ class Worker:
             before=await self._states.read(command.tool),
             alive=delivery.alive,
             lapsed=delivery.lapsed,
+            doubtful=delivery.doubtful,
             log=writer,
         )
         run = Attempt(self._handlers[type(command)], command, operation, self._timing)
