@@ -34,7 +34,7 @@ class ListTools(Question):
     type = "machete.query.list-tools.v1"
     subject_form = _subject("status", "tools")
     answered_with = Page
-    limit: int = Field(100, ge=1, le=500)
+    limit: int = Field(default=100, ge=1, le=500)
     after: str | None = None
     position: int | None = None
 
@@ -55,9 +55,9 @@ class ListOperations(Question):
     type = "machete.query.list-operations.v1"
     subject_form = _subject("status", "operations")
     answered_with = Page
-    tool: str | None = Field(None, max_length=64)
+    tool: str | None = Field(default=None, max_length=64)
     state: str | None = None
-    limit: int = Field(100, ge=1, le=500)
+    limit: int = Field(default=100, ge=1, le=500)
     after: str | None = None
     position: int | None = None
 
@@ -69,7 +69,7 @@ class ShowOperation(Question):
     subject_form = _subject("status", "operation")
     answered_with = OperationView
     operation: str = Field(max_length=64)
-    wait: float = Field(0, ge=0, le=MAX_WAIT)
+    wait: float = Field(default=0, ge=0, le=MAX_WAIT)
     position: int | None = None
 
 
