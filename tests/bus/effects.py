@@ -66,6 +66,10 @@ class Effects:
             each for each in self if each.operation == operation and each.phase == phase and what in (None, each.what)
         ]
 
+    def signs_after(self, worker: str, at: float) -> int:
+        """How often this worker's work was seen after that moment."""
+        return sum(each.worker == worker and each.phase == "tick" and each.at > at for each in self)
+
     def stretches(self) -> list[Stretch]:
         """A worker begins one piece of work anew only after it ended or was broken off."""
         found: list[Stretch] = []
@@ -89,7 +93,7 @@ def _stretch(effects: Sequence[Effect]) -> Stretch:
 def assert_alone(stretches: Iterable[Stretch], records: dict[str, Record]) -> None:
     """No two pieces of work on one tool at the same time, unless the older one is fenced off.
 
-    Fenced off is what a later start of the same operation replaced. That one may go on until it notices.
+    Fenced off is what a later start of the same operation replaced: that may go on until it notices.
     """
     tools: dict[str, list[Stretch]] = {}
     for stretch in stretches:
@@ -103,7 +107,7 @@ def assert_alone(stretches: Iterable[Stretch], records: dict[str, Record]) -> No
                 second.operation,
                 second.fence,
             )
-            fenced_off = first.operation == second.operation and first.fence < second.fence
+            fenced_off = first.fence < records[first.operation].fence
             assert same_attempt or fenced_off, f"{tool}: at the same time\n  {first}\n  {second}"
     for stretch in (part for parts in tools.values() for part in parts):
         starts = [sequence for sequence, _ in records[stretch.operation].starts]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import multiprocessing
 import os
 import signal
@@ -12,8 +14,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
-
-import pytest
 
 from libs.contracts.operations import (
     CancelRequested,
@@ -38,7 +38,7 @@ from tests.support.processes import state_of
 from tests.support.stage import USERS, WITNESS
 
 TIMING = Timing(
-    ack_wait=1.5, heartbeat=0.3, watchdog_bound=0.8, poll=0.3, retry=0.2, deadlines=dict(DEADLINES), max_attempts=3
+    ack_wait=1.2, heartbeat=0.2, watchdog_bound=0.6, poll=0.3, retry=0.2, deadlines=dict(DEADLINES), max_attempts=3
 )
 WITHIN = 40.0
 
@@ -319,7 +319,33 @@ async def staged_hub(version: str, folder: Path, timing: Timing = TIMING) -> Asy
                 hand.end()
 
 
-both_servers = pytest.mark.parametrize("hub", NATS_VERSIONS, indirect=True)
+Test = Callable[..., Awaitable[None]]
+
+
+def on_both_servers(test: Test) -> Test:
+    """The test on the oldest supported server and on the newest, at the same time: most of it is waiting."""
+
+    @functools.wraps(test)
+    async def on_both(tmp_path: Path, **given: Any) -> None:
+        async with asyncio.TaskGroup() as group:
+            for version in NATS_VERSIONS:
+                (folder := tmp_path / version).mkdir()
+                group.create_task(_on(version, folder, test, given))
+
+    asked = inspect.signature(test).parameters.values()
+    own = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    on_both.__dict__["__signature__"] = inspect.Signature([own if each.name == "hub" else each for each in asked])
+    return on_both
+
+
+async def _on(version: str, folder: Path, test: Test, given: dict[str, Any]) -> None:
+    async with staged_hub(version, folder) as hub:
+        try:
+            await test(hub=hub, **given)
+        except BaseException as problem:
+            problem.add_note(f"on NATS server {version}")
+            raise
+        assert not hub.complaints()
 
 
 def operations(commands: Iterable[ToolCommand]) -> list[str]:

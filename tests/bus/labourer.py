@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.operations import OperationAccepted, OperationEnded, OperationStarted
@@ -80,7 +81,10 @@ class Halt:
 
 @dataclass(frozen=True)
 class Orders:
-    """`loses`: the first acknowledgement of everything it publishes is lost on its way."""
+    """`loses`: the first acknowledgement of everything it publishes is lost on its way.
+
+    `mute`: none of its heartbeats arrives, and it does not notice.
+    """
 
     url: str
     user: str
@@ -94,6 +98,7 @@ class Orders:
     commands: bool = True
     tasks: bool = True
     loses: bool = False
+    mute: bool = False
 
     def job(self, tool_name: str) -> Job:
         """The one for this tool, for all whose name begins so, or a short one."""
@@ -136,6 +141,8 @@ class Labourer:
                 connect(orders.url, user=orders.user, password=orders.password, service=orders.user, source=orders.name)
             )
             self._lose_acknowledgements(bus)
+            if orders.mute:
+                self._silence_heartbeats(bus)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             if orders.commands:
                 consumer = COMMANDS.consumers[0 if orders.user == "installer" else 1]
@@ -144,10 +151,9 @@ class Labourer:
                 group.create_task(TaskWorker(bus, TASKS.consumers[0], self._task_handlers(), orders.timing).run())
 
     def _handlers(self) -> dict[type[ToolCommand], Any]:
-        labour = Labour(self)
-        installing = {InstallTool: Installing(self)}
-        others = {StartTool: labour, StopTool: labour, RestartTool: labour, UninstallTool: labour}
-        return dict(installing) if self.orders.user == "installer" else dict(others)
+        if self.orders.user == "installer":
+            return {InstallTool: Installing(self)}
+        return {kind: Labour(self) for kind in (StartTool, StopTool, RestartTool, UninstallTool)}
 
     def _task_handlers(self) -> dict[type[Task], Any]:
         return {kind: TaskLabour(self) for kind in (BuildRelease, StartRelease, DiscardTool)}
@@ -223,9 +229,16 @@ class Labourer:
             delivery.operation = command.operation
             return await at_head(worker, command, delivery)
 
-        Records.append, States.record, States.release_name = appending, settling, releasing
-        Delivery.ack, Bus.publish = acknowledging, publishing
-        Worker._at_head = coming  # pyright: ignore[reportPrivateUsage]
+        wrappers = {
+            Records: {"append": appending},
+            States: {"record": settling, "release_name": releasing},
+            Delivery: {"ack": acknowledging},
+            Bus: {"publish": publishing},
+            Worker: {"_at_head": coming},
+        }
+        for wrapped, methods in wrappers.items():
+            for name, wrapper in methods.items():
+                setattr(wrapped, name, wrapper)
 
     async def _at(self, point: str, operation: str, doing: Awaitable[Any]) -> Any:
         self.here(f"before {point}", operation)
@@ -246,6 +259,14 @@ class Labourer:
             return acknowledged
 
         bus.jetstream.publish = publishing  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _silence_heartbeats(self, bus: Bus) -> None:
+        ask: Callable[..., Awaitable[Msg]] = bus.nats.request
+
+        async def asking(subject: str, payload: bytes = b"", **more: Any) -> Msg:
+            return Msg(bus.nats) if payload == Msg.Ack.Progress else await ask(subject, payload, **more)
+
+        bus.nats.request = asking  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _trouble(job: Job, what: str) -> None:

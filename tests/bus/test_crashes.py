@@ -7,12 +7,10 @@ from dataclasses import replace
 import pytest
 
 from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
-from tests.bus.hub import TIMING, Hub, both_servers
+from tests.bus.hub import TIMING, Hub, on_both_servers
 from tests.bus.labourer import KILL, Halt, Job
 from tests.bus.sketch import command, install
 from tests.support.processes import until
-
-pytestmark = both_servers
 
 
 @pytest.mark.parametrize(
@@ -28,6 +26,7 @@ pytestmark = both_servers
         ("after ack", 1, ["first"]),
     ],
 )
+@on_both_servers
 async def test_a_command_whose_worker_dies_has_one_outcome(hub: Hub, point: str, starts: int, acted: list[str]):
     """What ended is not run again; what did not is, under a fence of its own."""
     tool = await hub.installed("lathe")
@@ -42,6 +41,7 @@ async def test_a_command_whose_worker_dies_has_one_outcome(hub: Hub, point: str,
     assert len((await hub.record(start)).starts) == starts
 
 
+@on_both_servers
 async def test_a_command_that_the_gateway_did_not_get_to_accept_is_accepted_by_its_worker(hub: Hub):
     tool = await hub.installed("lathe")
     first = hub.hire("orchestrator", "first", halts=(Halt("after accepted", KILL),))
@@ -54,6 +54,7 @@ async def test_a_command_that_the_gateway_did_not_get_to_accept_is_accepted_by_i
     assert isinstance(ended, OperationSucceeded)
 
 
+@on_both_servers
 async def test_the_children_of_a_worker_that_dies_end_before_the_next_one_begins(hub: Hub):
     tool = await hub.installed("lathe")
     jobs = {"lathe": Job(seconds=1.0, child=True)}
@@ -71,6 +72,7 @@ async def test_the_children_of_a_worker_that_dies_end_before_the_next_one_begins
 
 
 @pytest.mark.parametrize("point", ["after ended", "after state", "after name"])
+@on_both_servers
 async def test_the_name_of_an_uninstalled_tool_is_freed_although_its_worker_died(hub: Hub, point: str):
     tool = await hub.installed("lathe")
     first = hub.hire("orchestrator", "first", halts=(Halt(point, KILL),))
@@ -84,6 +86,7 @@ async def test_the_name_of_an_uninstalled_tool_is_freed_although_its_worker_died
     assert len(hub.effects.of(uninstall.operation)) == 1
 
 
+@on_both_servers
 async def test_the_name_of_a_failed_install_is_freed_although_its_worker_died(hub: Hub):
     first = hub.hire("installer", "first", halts=(Halt("after state", KILL),), jobs={"lathe": Job(fails="no_manifest")})
     lathe = install("lathe")
@@ -97,6 +100,7 @@ async def test_the_name_of_a_failed_install_is_freed_although_its_worker_died(hu
     assert await hub.name_holder("lathe") is None
 
 
+@on_both_servers
 async def test_freeing_a_name_again_takes_it_from_nobody_else(hub: Hub):
     """The worker dies after it freed the name; somebody installs another tool under it; then it is settled again."""
     tool = await hub.installed("lathe")
@@ -110,6 +114,7 @@ async def test_freeing_a_name_again_takes_it_from_nobody_else(hub: Hub):
     assert await hub.name_holder("lathe") == other.id
 
 
+@on_both_servers
 async def test_a_cancelled_operation_whose_worker_dies_is_undone_by_the_next_one(hub: Hub):
     tool = await hub.installed("lathe")
     first = hub.hire("orchestrator", "first", jobs={"lathe": Job(seconds=60)})
@@ -126,6 +131,7 @@ async def test_a_cancelled_operation_whose_worker_dies_is_undone_by_the_next_one
     assert [(each.worker, each.what) for each in hub.effects.stretches()] == [("first", "act"), ("second", "recover")]
 
 
+@on_both_servers
 async def test_a_worker_that_dies_while_it_undoes_is_followed_by_one_that_undoes(hub: Hub):
     tool = await hub.installed("lathe")
     first = hub.hire("orchestrator", "first", jobs={"lathe": Job(seconds=60)}, halts=(Halt("mid recover", KILL),))
@@ -144,6 +150,7 @@ async def test_a_worker_that_dies_while_it_undoes_is_followed_by_one_that_undoes
     ]
 
 
+@on_both_servers
 async def test_a_command_that_kills_every_worker_is_given_up_and_kept(hub: Hub):
     """Two attempts to act, one to recover; the next worker touches nothing."""
     timing = replace(TIMING, max_attempts=2)
@@ -165,6 +172,7 @@ async def test_a_command_that_kills_every_worker_is_given_up_and_kept(hub: Hub):
     assert (letter.operation, letter.tool, letter.stream) == (start.operation, tool.id, "COMMANDS")
 
 
+@on_both_servers
 async def test_a_worker_that_dies_leaves_no_child(hub: Hub):
     tool = await hub.installed("lathe")
     first = hub.hire("orchestrator", "first", jobs={"lathe": Job(seconds=60, child=True)})
