@@ -91,10 +91,8 @@ def _load() -> None:
 def _assemble(**given: Any) -> list[Service]:
     from services import registry
 
-    names = registry.known()
-    return registry.assemble(
-        sorted(names, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)), **given
-    )
+    rest = [name for name in registry.known() if name not in ORDER]
+    return registry.assemble([*ORDER, *rest], **given)
 
 
 async def _provision(nats: EmbeddedNats, settings: Settings) -> None:

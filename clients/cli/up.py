@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     chosen = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    # structlog would load it for tracebacks that nobody sees here: a tenth of a second, and three megabytes.
+    sys.modules.setdefault("rich", None)  # pyright: ignore[reportArgumentType]
     import asyncio
 
     import uvloop

@@ -1,0 +1,240 @@
+"""All commands but `up`: each asks the platform over HTTP, waits where that is wanted, and shows what came of it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import typer
+
+from clients.cli import place
+from clients.cli.api import Api
+from clients.cli.exits import INTERRUPTED, MEANINGS, USAGE, Ending
+from clients.cli.output import note, print_json
+from clients.cli.waiting import Watcher, exit_code, goes_on
+
+app = typer.Typer(
+    name="machete",
+    help="Tools from Git, run here: install, start, watch, remove.",
+    epilog=MEANINGS.replace("\n", " "),
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the end of it.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The tool's name.")]
+Now = Annotated[bool, typer.Option("--now", help="Cancel what runs and what waits for this tool first.")]
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Ends the process, with one of the codes in `exits`."""
+    try:
+        app(list(arguments), prog_name="machete")
+    except Ending as ending:
+        if "--json" in arguments:
+            print_json({"error": {"code": ending.code_word, "message": ending.message}})
+        note(f"machete: {ending.message}")
+        sys.exit(ending.exit_code)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False)
+def up(context: typer.Context) -> None:
+    """Start the platform here. `machete up --help` says more."""
+    from clients.cli import up as platform
+
+    raise typer.Exit(platform.main(context.args))
+
+
+@app.command()
+def install(
+    url: Annotated[str, typer.Argument(metavar="URL", help="The tool's Git repository.")],
+    name: Annotated[str | None, typer.Option(help="Its name here; else the last part of the URL.")] = None,
+    ref: Annotated[str | None, typer.Option(help="A branch, tag or commit; else the default branch.")] = None,
+    subdir: Annotated[str | None, typer.Option(help="The folder that holds the manifest; else the root.")] = None,
+    start: Annotated[bool, typer.Option("--start", help="Start it once it is built.")] = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Install a tool: fetch it, build it and, with --start, run it."""
+    body = {"git_url": url, "name": name, "ref": ref, "subdir": subdir, "start": start}
+    wanted = {key: value for key, value in body.items() if value is not None}
+    _change(lambda api: api.change("POST", "/api/v1/tools", wanted), no_wait, json)
+
+
+@app.command()
+def start(name: Name, no_wait: NoWait = False, json: Json = False) -> None:
+    """Run a tool, and wait until it is ready."""
+    _change(lambda api: api.change("POST", f"{_tool(name)}/start"), no_wait, json)
+
+
+@app.command()
+def stop(name: Name, now: Now = False, no_wait: NoWait = False, json: Json = False) -> None:
+    """Stop a tool."""
+    _change(lambda api: api.change("POST", f"{_tool(name)}/stop", now=now), no_wait, json)
+
+
+@app.command()
+def restart(name: Name, no_wait: NoWait = False, json: Json = False) -> None:
+    """Stop a tool and start it again."""
+    _change(lambda api: api.change("POST", f"{_tool(name)}/restart"), no_wait, json)
+
+
+@app.command()
+def uninstall(
+    name: Name,
+    now: Now = False,
+    data: Annotated[bool, typer.Option("--data", help="Remove its data too. There is no way back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Remove a tool and all that is its own; its data only with --data."""
+    if not yes:
+        _confirm(f"Uninstall {name}" + (" and remove its data for good?" if data else "? Its data is kept."))
+    _change(lambda api: api.change("DELETE", _tool(name), now=now, data=data), no_wait, json)
+
+
+@app.command()
+def cancel(
+    operation: Annotated[str, typer.Argument(metavar="OPERATION", help="Its id, op-…")],
+    no_wait: NoWait = False,
+    json: Json = False,
+) -> None:
+    """Ask an operation to end; what it began is undone."""
+    _change(lambda api: api.change("POST", f"{_operation(operation)}/cancel"), no_wait, json, wanted="cancelled")
+
+
+@app.command("list")
+def list_tools(json: Json = False) -> None:
+    """All tools, and how they are."""
+    from clients.cli.views import show_tools
+
+    tools = _all(_api(), "/api/v1/tools", "tools")
+    print_json({"tools": tools}) if json else show_tools(tools)
+
+
+@app.command()
+def show(
+    what: Annotated[str, typer.Argument(metavar="NAME", help="A tool's name, or an operation's id.")],
+    json: Json = False,
+) -> None:
+    """One tool, or one operation, whole."""
+    from clients.cli import views
+
+    if _is_operation(what):
+        found, shown = _api().get(_operation(what)), views.show_operation
+    else:
+        found, shown = _api().get(_tool(what)), views.show_tool
+    print_json(found) if json else shown(found)
+
+
+@app.command()
+def logs(
+    what: Annotated[str, typer.Argument(metavar="NAME", help="A tool's name, or an operation's id.")],
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
+    tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Only so many of the last lines.")] = None,
+    json: Json = False,
+) -> None:
+    """What a tool prints, or what an operation printed. With --json, one object a line."""
+    from clients.cli.views import show_lines
+
+    api = _api()
+    if _is_operation(what):
+        lines = api.lines(f"{_operation(what)}/log", follow=follow)
+    else:
+        lines = api.lines(f"{_tool(what)}/logs", follow=follow, tail=tail)
+    show_lines(lines, tail if _is_operation(what) else None, json=json)
+
+
+@app.command()
+def operations(
+    tool: Annotated[str | None, typer.Option(help="Only those of this tool.")] = None,
+    state: Annotated[
+        str | None, typer.Option(help="Only those that are accepted, running, succeeded, failed or cancelled.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 20,
+    json: Json = False,
+) -> None:
+    """Operations, the newest first."""
+    from clients.cli.views import show_operations
+
+    page = _api().get("/api/v1/operations", tool=tool, state=state, limit=limit)
+    print_json(page) if json else show_operations(page["operations"])
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """What is missing on this machine, and how to get it."""
+    from clients.cli import doctor as examination
+
+    raise typer.Exit(examination.run(json=json))
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """The version of this command, and of the platform if one is up."""
+    from clients.cli.views import show_version
+
+    show_version(json=json)
+
+
+def _change(ask: Callable[[Api], dict[str, Any]], no_wait: bool, json: bool, wanted: str = "succeeded") -> None:
+    """Asks for a change and, unless told otherwise, shows it until it has ended as `wanted`, or otherwise."""
+    from clients.cli import views
+
+    api = _api()
+    accepted = ask(api)
+    operation: dict[str, Any] = accepted["operation"]
+    if no_wait:
+        print_json(accepted) if json else views.show_accepted(accepted)
+        return
+    if not json:
+        views.show_accepted(accepted)
+    try:
+        ended = Watcher(api, operation, quiet=json).until_ended()
+    except KeyboardInterrupt:
+        note(goes_on(operation))
+        raise typer.Exit(INTERRUPTED) from None
+    print_json(ended) if json else views.show_end(api, ended, wanted)
+    raise typer.Exit(exit_code(ended) if wanted == "succeeded" else int(ended["state"] != wanted))
+
+
+def _api() -> Api:
+    return Api(place.find())
+
+
+def _all(api: Api, path: str, what: str) -> list[dict[str, Any]]:
+    """Every page of a list."""
+    found: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        page = api.get(path, after=after)
+        found += page[what]
+        after = page.get("next")
+        if after is None:
+            return found
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise Ending(USAGE, "nobody can be asked here: say --yes to uninstall", "usage")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Ending(USAGE, "nothing was done", "usage")
+
+
+def _tool(name: str) -> str:
+    return f"/api/v1/tools/{quote(name, safe='')}"
+
+
+def _operation(id: str) -> str:
+    return f"/api/v1/operations/{quote(id, safe='')}"
+
+
+def _is_operation(what: str) -> bool:
+    from libs.contracts.names import is_operation_id
+
+    return is_operation_id(what)

@@ -1,0 +1,182 @@
+"""How tools, operations and their logs look to people."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from clients.cli.api import Api
+from clients.cli.exits import Ending
+from clients.cli.output import ago, console, facts, note, print_json, print_json_line, safe, table
+
+MOST_OF_A_LOG = 20
+
+
+def show_tools(tools: list[dict[str, Any]]) -> None:
+    if not tools:
+        note("no tools yet; `machete install URL --start` brings one")
+        return
+    table(
+        ("NAME", "STATE", "VERSION", "SINCE", "ADDRESS"),
+        (
+            (
+                each["name"],
+                each["state"],
+                _version(each),
+                ago(each["since"]),
+                " ".join(each["urls"]) or each["reason"] or "",
+            )
+            for each in tools
+        ),
+    )
+
+
+def show_tool(tool: dict[str, Any]) -> None:
+    source = tool["source"]
+    release = tool["release"] or {}
+    facts(
+        [
+            ("name", tool["name"]),
+            ("state", tool["state"]),
+            ("reason", tool["reason"]),
+            ("since", ago(tool["since"])),
+            ("address", " ".join(tool["urls"])),
+            ("description", tool["description"]),
+            ("version", _version(tool)),
+            ("commit", release.get("commit")),
+            ("release", release.get("id")),
+            ("from", source["git_url"]),
+            ("ref", source["ref"]),
+            ("folder", source["subdir"]),
+            ("id", tool["id"]),
+            ("engine", tool["engine"]),
+            ("working on it", tool["operation"]),
+        ]
+    )
+    if tool["services"]:
+        print()
+        table(
+            ("SERVICE", "STATE", "HEALTH"), ((each["name"], each["state"], each["health"]) for each in tool["services"])
+        )
+
+
+def show_operations(operations: list[dict[str, Any]]) -> None:
+    if not operations:
+        note("no operations")
+        return
+    table(
+        ("OPERATION", "KIND", "TOOL", "STATE", "CREATED"),
+        ((each["id"], each["kind"], each["tool_name"], each["state"], ago(each["created_at"])) for each in operations),
+    )
+
+
+def show_operation(operation: dict[str, Any]) -> None:
+    facts(
+        [
+            ("operation", operation["id"]),
+            ("kind", operation["kind"]),
+            ("tool", f"{operation['tool_name']} ({operation['tool']})"),
+            ("state", operation["state"]),
+            ("cancel", "asked for" if operation["cancel_requested"] and not operation["ended_at"] else None),
+            ("error", _said(operation["error"])),
+            ("asked by", operation["requested_by"]),
+            ("created", ago(operation["created_at"])),
+            ("ended", ago(operation["ended_at"])),
+        ]
+    )
+    if operation["steps"]:
+        print()
+        table(
+            ("STEP", "STATE", "STARTED", "ENDED"),
+            (
+                (each["name"], each["state"], ago(each["started_at"]), ago(each["ended_at"]))
+                for each in operation["steps"]
+            ),
+        )
+
+
+def show_accepted(accepted: dict[str, Any]) -> None:
+    operation = accepted["operation"]
+    print(safe(f"{operation['kind']} {operation['tool_name']}: {operation['id']}"), flush=True)
+    waiting = accepted.get("waiting_for") or ()
+    if waiting:
+        print(safe(f"waits for {', '.join(waiting)}"), flush=True)
+
+
+def show_end(api: Api, operation: dict[str, Any], wanted: str) -> None:
+    """How it ended: where the tool answers now, or what went wrong."""
+    from rich.text import Text
+
+    kind, name, state = operation["kind"], operation["tool_name"], operation["state"]
+    style = "green" if state == wanted else "red" if state == "failed" else "yellow"
+    console().print(Text(safe(f"{kind} {name}: {state}"), style=style), soft_wrap=True)
+    if state == "succeeded" and kind in ("install", "start", "restart"):
+        _show_address(api, operation)
+    if operation["error"] and state != wanted:
+        note(_said(operation["error"]))
+        _show_log(operation["error"].get("detail") or {})
+
+
+def _show_address(api: Api, operation: dict[str, Any]) -> None:
+    try:
+        tool = api.get(operation["links"]["tool"])
+    except Ending:
+        return  # it may be gone already; the operation itself ended well
+    if tool["urls"] and tool["state"] != "stopped":
+        print(safe(f"{tool['name']} answers at {' '.join(tool['urls'])}"), flush=True)
+    elif tool["state"] == "stopped":
+        print(safe(f"{tool['name']} is installed; `machete start {tool['name']}` runs it"), flush=True)
+
+
+def _show_log(detail: Mapping[str, Any]) -> None:
+    """What the failure's detail has of a log, unless it is no list of lines."""
+    lines = detail.get("log")
+    if isinstance(lines, list):
+        for line in lines[-MOST_OF_A_LOG:]:
+            note(f"  {line}")
+
+
+def show_lines(lines: Iterator[dict[str, Any]], tail: int | None, *, json: bool) -> None:
+    """`tail`: only so many of the last, where the platform was not asked for that."""
+    chosen: Iterable[dict[str, Any]] = lines if tail is None else deque(lines, maxlen=tail)
+    for line in chosen:
+        if json:
+            print_json_line(line)
+        else:
+            print(safe(line["text"]), flush=True)
+
+
+def show_version(*, json: bool) -> None:
+    from libs.runtime.version import VERSION
+
+    platform, url = _platform()
+    if json:
+        print_json({"machete": VERSION, "platform": platform, "url": url})
+        return
+    print(f"machete {VERSION}")
+    if platform is not None:
+        print(safe(f"platform {platform} at {url}"))
+
+
+def _platform() -> tuple[str | None, str | None]:
+    """Version and address of the platform, if one is up. Health is open to everyone."""
+    import os
+
+    from clients.cli import place
+
+    url = os.environ.get("MACHETE_URL", "").rstrip("/") or place.local_url()
+    if url is None:
+        return None, None
+    try:
+        return str(Api(place.Place(url, "")).get("/api/health", patience=5).get("version")), url
+    except Ending:
+        return None, url
+
+
+def _version(tool: dict[str, Any]) -> str:
+    return str(tool["release"]["version"]) if tool["release"] else ""
+
+
+def _said(error: dict[str, Any] | None) -> str:
+    return f"{error['code']}: {error['message']}" if error else ""

@@ -1,0 +1,108 @@
+"""Waiting for an operation, and showing meanwhile what it does: its steps, and what it prints, as it happens."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from clients.cli.api import Api, Unreachable
+from clients.cli.exits import FAILED, OK, UNREACHABLE, Ending
+from clients.cli.output import console, note, safe
+
+ENDED = ("succeeded", "failed", "cancelled")
+# A platform that is started again goes on with what it had accepted.
+OUTAGE = 60.0
+LAST_LINES = 3.0
+
+
+class Watcher:
+    """Shows one operation. Quiet, it only waits."""
+
+    def __init__(self, api: Api, operation: dict[str, Any], *, quiet: bool = False) -> None:
+        self._api = api
+        self._operation = operation
+        self._quiet = quiet
+        self._console = console()
+        self._seen: dict[tuple[str, str], str] = {}
+        self._status: Any = None
+
+    def until_ended(self) -> dict[str, Any]:
+        """The operation as it ended. Raises `Ending` when the platform stays away."""
+        log = threading.Thread(target=self._follow_log, daemon=True)
+        if not self._quiet:
+            log.start()
+        with self._shown():
+            while self._operation["state"] not in ENDED:
+                self._operation = self._next()
+                self._show_steps()
+            if log.is_alive():
+                log.join(LAST_LINES)
+        return self._operation
+
+    def _shown(self) -> AbstractContextManager[object]:
+        if self._quiet or not self._console.is_terminal:
+            return nullcontext()
+        self._status = self._console.status(self._doing())
+        return self._status
+
+    def _next(self) -> dict[str, Any]:
+        """The operation a second later, or at its end. What it does while the platform is away shows afterwards."""
+        give_up = time.monotonic() + OUTAGE
+        told = False
+        while True:
+            try:
+                return self._api.get(self._operation["links"]["self"], wait=1)
+            except Ending as problem:
+                if problem.exit_code != UNREACHABLE:
+                    raise
+                if time.monotonic() > give_up:
+                    raise Ending(UNREACHABLE, f"{problem.message} {goes_on(self._operation)}", "unreachable") from None
+                if not told:
+                    note(f"{problem.message} Waiting for it…")
+                    told = True
+                time.sleep(0.5)
+
+    def _show_steps(self) -> None:
+        if self._status is not None:
+            self._status.update(self._doing())
+        if self._quiet:
+            return
+        for step in self._operation["steps"]:
+            key = (step["name"], step["started_at"])
+            if self._seen.get(key) != step["state"]:
+                self._seen[key] = step["state"]
+                self._say(f"● {step['name']}: {step['state']}", _colour(step["state"]))
+
+    def _doing(self) -> str:
+        running = [step["name"] for step in self._operation["steps"] if step["state"] == "running"]
+        what = running[-1] if running else self._operation["state"]
+        return f"{self._operation['kind']} {self._operation['tool_name']}: {what}"
+
+    def _follow_log(self) -> None:
+        try:
+            for line in self._api.lines(self._operation["links"]["log"], follow=True):
+                self._say(f"  {line['text']}", "dim")
+        except Unreachable:
+            return  # the steps are asked for again and again, and that says what there is to say
+        except Ending as problem:
+            note(f"the log cannot be shown: {problem.message}")
+
+    def _say(self, text: str, style: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(safe(text), style=style), soft_wrap=True)
+
+
+def _colour(state: str) -> str:
+    return {"succeeded": "green", "failed": "red", "cancelled": "yellow"}.get(state, "bold")
+
+
+def goes_on(operation: dict[str, Any]) -> str:
+    id = operation["id"]
+    return f"{id} goes on; see it with `machete show {id}`, end it with `machete cancel {id}`."
+
+
+def exit_code(operation: dict[str, Any]) -> int:
+    return OK if operation["state"] == "succeeded" else FAILED
