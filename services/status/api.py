@@ -104,7 +104,7 @@ def routes(views: Callable[[], Views]) -> APIRouter:
     """`views` gives what there is while the service runs, or raises `Problem`."""
     router = APIRouter(prefix="/api/v1", tags=["live"])
 
-    @router.get("/operations/{id}/log", response_class=NdJson)
+    @router.get("/operations/{id}/log", response_class=NdJson, status_code=200)
     async def read_operation_log(
         request: Request, id: Annotated[str, Path(max_length=64)], follow: bool = False
     ) -> NdJson:
@@ -113,7 +113,7 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         operation = await there.operation(id)
         return NdJson(operation_log(there.bus, there.lookup, operation, follow=follow), request)
 
-    @router.get("/tools/{name}/logs", response_class=NdJson)
+    @router.get("/tools/{name}/logs", response_class=NdJson, status_code=200)
     async def read_tool_logs(
         request: Request,
         name: Annotated[str, Path(max_length=64)],
