@@ -9,13 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from libs.runtime.http.authentication import Authenticate
+from libs.runtime.http.problems import MEDIA_TYPE
+from libs.runtime.service import Service
 from services.gateway.app import build
 from services.gateway.settings import Settings
+from tests.support.nats_server import NATS_VERSIONS
 from tests.support.served import served
 from tests.support.stage import Stage
 
 GIT_URL = "https://git.example.org/tools/hello-web.git"
+
+on_both_servers = pytest.mark.parametrize("stage", NATS_VERSIONS, indirect=True)
 
 
 @dataclass(frozen=True)
@@ -34,21 +41,55 @@ class Door:
     async def install(self, key: str | None = None, **body: object) -> httpx.Response:
         return await self.post("/tools", {"git_url": GIT_URL, **body}, key)
 
+    async def uninstall(self, name: str, key: str | None = None, **params: Any) -> httpx.Response:
+        headers = {} if key is None else {"Idempotency-Key": key}
+        return await self.client.delete(f"/api/v1/tools/{name}", headers=headers, params=params)
+
+
+def gateway_settings(stage: Stage, data: Path, **given: object) -> Settings:
+    connection = {
+        "data": data,
+        "nats_url": stage.server.url,
+        "nats_user": "gateway",
+        "nats_password": stage.server.password("gateway"),
+    }
+    return Settings.model_validate({**connection, **given})
+
 
 @asynccontextmanager
-async def door(stage: Stage, data: Path, **given: object) -> AsyncGenerator[Door]:
-    """A gateway of its own; several on one `data` share its token."""
-    settings = Settings.model_validate(
-        {
-            "data": data,
-            "nats_url": stage.server.url,
-            "nats_user": "gateway",
-            "nats_password": stage.server.password("gateway"),
-            **given,
-        }
-    )
-    async with served(build(settings), data=data) as running:
+async def door(
+    stage: Stage, data: Path, *, authenticate: Authenticate | None = None, **given: object
+) -> AsyncGenerator[Door]:
+    """A gateway of its own; several on one `data` share its token. `authenticate` knows others than the administrator."""
+    service = build(gateway_settings(stage, data, **given))
+    if authenticate is not None:
+        service = Service(service.name, service.routes, service.run, service.health, authenticate)
+    async with served(service, data=data) as running:
         token = (data / "admin.token").read_text().strip()
         running.client.headers["authorization"] = f"Bearer {token}"
         running.client.timeout = httpx.Timeout(30)
         yield Door(data, token, running.client, running.stranger)
+
+
+def accepted(response: httpx.Response) -> dict[str, Any]:
+    """The body of a 202."""
+    assert response.status_code == 202, response.text
+    assert response.headers["content-type"] == "application/json"
+    body: dict[str, Any] = response.json()
+    assert response.headers["location"] == body["operation"]["links"]["self"]
+    return body
+
+
+def operation(response: httpx.Response) -> str:
+    """The id of the operation that a request became."""
+    return accepted(response)["operation"]["id"]
+
+
+def refused(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document (RFC 9457) of an answer that had to be this refusal."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == MEDIA_TYPE
+    document: dict[str, Any] = response.json()
+    assert (document["type"], document["status"], document["code"]) == (f"/problems/{code}", status, code)
+    assert all(isinstance(document[member], str) and document[member] for member in ("title", "detail"))
+    return document
