@@ -9,10 +9,12 @@ from pydantic import Field, TypeAdapter
 
 from libs.contracts.live import Gap
 from libs.contracts.logs import LogChunk
+from libs.contracts.names import is_operation_id
 from services.status.domain.pages import BadCursor, pack, unpack
 
-LONGEST = 16_384
-MOST_SOURCES = 200
+# A cursor travels in the request line of an upgrade, of which servers take 8 KiB.
+LONGEST = 6_000
+MOST_SOURCES = 32
 
 _NO_CURSOR = "this is no live cursor; leave it out to begin with what happens now"
 _Count = Annotated[int, Field(ge=0, strict=True)]
@@ -21,7 +23,7 @@ _PACKED = TypeAdapter(tuple[str, _Count, _Count, dict[str, _Count]])
 
 @dataclass(frozen=True)
 class Place:
-    """The last sequences sent, and for each followed source (`<tool>.<source>`) the number its next line has.
+    """The last sequences sent, and for each followed source (`<operation>`, `<tool>.<service>`) its next line's number.
 
     Sequences mean something in their own epoch only: streams that were made anew count from the start again.
     """
@@ -38,21 +40,27 @@ class Place:
         return replace(self, events=sequence)
 
     def after_lines(self, sequence: int, chunk: LogChunk) -> Place:
-        key = f"{chunk.tool}.{chunk.source}"
-        kept = {other: number for other, number in self.next_line.items() if other != key}
-        kept[key] = chunk.first + len(chunk.lines)
-        return replace(self, lines=sequence, next_line=dict(list(kept.items())[-MOST_SOURCES:]))
+        """Of too many sources, the tools' are forgotten first: what an operation prints is counted from its start."""
+        numbers = {key: number for key, number in self.next_line.items() if key != _key(chunk)}
+        numbers[_key(chunk)] = chunk.first + len(chunk.lines)
+        if len(numbers) > MOST_SOURCES:
+            del numbers[next((key for key in numbers if "." in key), next(iter(numbers)))]
+        return replace(self, lines=sequence, next_line=numbers)
 
     def before(self, chunk: LogChunk, *, from_the_start: bool) -> Gap | None:
         """What was lost between the lines sent last and these; nothing can be said of a source not met before.
 
         A number that goes back is a source that was forgotten whole and began again.
         """
-        expected = self.next_line.get(f"{chunk.tool}.{chunk.source}", 0 if from_the_start else chunk.first)
+        expected = self.next_line.get(_key(chunk), 0 if from_the_start else chunk.first)
         missed = chunk.first - expected
         if missed <= 0:
             return None
         return Gap(stream="logs", reason="these lines are no longer kept", source=chunk.source, missed=missed)
+
+
+def _key(chunk: LogChunk) -> str:
+    return chunk.source if is_operation_id(chunk.source) else f"{chunk.tool}.{chunk.source}"
 
 
 def parse_cursor(cursor: str) -> Place:

@@ -10,7 +10,7 @@ from libs.contracts.source import shown
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import LOG, RECORD, STEP
 
-MOST_TOPICS = 50
+MOST_TOPICS = 32
 
 
 class BadTopic(ValueError):
