@@ -78,8 +78,9 @@ class TaskWorker:
             await bury(self._bus, self._records, TASKS, delivery, str(problem))
             return
         key = (task.operation, task.what, task.fence)
-        if key in self._held:
-            self._held[key].adopt(delivery)
+        known = self._held.get(key)
+        if known is not None:
+            await _take_along(known, delivery)
             return
         self._held[key] = delivery
         with tracing.within(delivery.trace), bind(operation=task.operation, tool=task.tool):
@@ -158,6 +159,14 @@ class TaskWorker:
     async def _act(self, task: Task, operation: Operation) -> Tool | None:
         async with operation.step(task.step):
             return await self._handlers[type(task)].act(task, operation)
+
+
+async def _take_along(known: Delivery, again: Delivery) -> None:
+    """A task that is in hand already: handed out again, or stored twice, of which one is enough."""
+    if again.sequence == known.sequence:
+        known.adopt(again)
+    else:
+        await again.ack()
 
 
 def _ended(

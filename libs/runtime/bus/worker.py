@@ -52,7 +52,7 @@ class Worker:
         self._lanes = Lanes(bus, self._records, self._signals, timing)
         self._intake = Intake(bus, COMMANDS, consumer, timing, self._handle)
         self._places = asyncio.Semaphore(timing.max_running)
-        self._held: dict[str, Delivery] = {}
+        self._held: dict[int, Delivery] = {}
         self._service = consumer.name
 
     async def run(self) -> None:
@@ -66,11 +66,11 @@ class Worker:
         except Undecodable as problem:
             await bury(self._bus, self._records, COMMANDS, delivery, str(problem))
             return
-        known = self._held.get(command.operation)
+        known = self._held.get(delivery.sequence)
         if known is not None:
             known.adopt(delivery)
             return
-        self._held[command.operation] = delivery
+        self._held[delivery.sequence] = delivery
         with tracing.within(delivery.trace), bind(operation=command.operation, tool=command.tool):
             try:
                 async with delivery.held():
@@ -81,7 +81,7 @@ class Worker:
             except (Interrupted, Unavailable, Conflict) as problem:
                 log.warning("left for a later delivery", problem=repr(problem))
             finally:
-                del self._held[command.operation]
+                del self._held[delivery.sequence]
 
     async def _until_done(self, command: ToolCommand, delivery: Delivery) -> None:
         if command.overtakes:
