@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.routing import APIRoute
 
 from libs.contracts.envelope import Frozen
+from libs.contracts.names import is_operation_id
 from libs.contracts.principals import Principal
 from libs.contracts.queries import ListOperations, ListTools, Question, ShowOperation, ShowTool
 from libs.contracts.source import Refused
@@ -26,6 +27,7 @@ from services.gateway.handlers import Acceptance, Gateway
 PATIENCE = 10.0
 
 Result = TypeVar("Result", bound=Frozen)
+Checked = TypeVar("Checked")
 
 
 class Door:
@@ -40,11 +42,7 @@ class Door:
         self.bus, self.gateway = bus, Gateway(bus, patience)
 
     async def accept(self, request: Callable[[], requests.Request]) -> Response:
-        try:
-            checked = request()
-        except Refused as refused:
-            raise problems.not_let_in(refused) from refused
-        return _accepted(await self.gateway.accept(checked))
+        return _accepted(await self.gateway.accept(_let_in(request)))
 
     async def ask(self, question: Question, result: type[Result], wait: float = 0) -> Result:
         try:
@@ -113,7 +111,8 @@ def _add_tools(router: APIRouter, door: Door) -> None:
         name: fields.ToolOrId, query: Annotated[fields.PositionQuery, Query()], position: fields.Position = None
     ) -> ToolView:
         """One tool, whole."""
-        return await door.ask(ShowTool(tool=name, position=query.position or position), ToolView)
+        tool = _let_in(lambda: requests.named(name))
+        return await door.ask(ShowTool(tool=tool, position=query.position or position), ToolView)
 
 
 def _add_changes(router: APIRouter, door: Door) -> None:
@@ -176,8 +175,9 @@ def _add_operations(router: APIRouter, door: Door) -> None:
         query: Annotated[fields.OperationsQuery, Query()], position: fields.Position = None
     ) -> Page:
         """Operations, the newest first."""
+        tool = query.tool
         question = ListOperations(
-            tool=query.tool,
+            tool=None if tool is None else _let_in(lambda: requests.named(tool)),
             state=query.state,
             limit=query.limit,
             after=query.after,
@@ -199,6 +199,8 @@ def _add_operations(router: APIRouter, door: Door) -> None:
         position: fields.Position = None,
     ) -> OperationView:
         """One operation with its steps; with `wait`, as soon as it has ended or the time is over."""
+        if not is_operation_id(id):
+            raise problems.no_operation(id)
         question = ShowOperation(operation=id, wait=query.wait, position=query.position or position)
         if not query.wait:
             return await door.ask(question, OperationView)
@@ -217,6 +219,13 @@ def _add_operations(router: APIRouter, door: Door) -> None:
     ) -> Response:
         """Ask the operation to end; what it began is undone. To repeat this changes nothing."""
         return _accepted(await door.gateway.cancel(id, by))
+
+
+def _let_in(checked: Callable[[], Checked]) -> Checked:
+    try:
+        return checked()
+    except Refused as refused:
+        raise problems.not_let_in(refused) from refused
 
 
 async def _unless_stopping(asking: asyncio.Task[Result], request: Request) -> Result:

@@ -60,7 +60,7 @@ def gateway_settings(stage: Stage, data: Path, **given: object) -> Settings:
 async def door(
     stage: Stage, data: Path, *, authenticate: Authenticate | None = None, **given: object
 ) -> AsyncGenerator[Door]:
-    """A gateway of its own; several on one `data` share its token. `authenticate` knows others than the administrator."""
+    """A gateway of its own; several on one `data` share its token. `authenticate`: who else is known there."""
     service = build(gateway_settings(stage, data, **given))
     if authenticate is not None:
         service = Service(service.name, service.routes, service.run, service.health, authenticate)

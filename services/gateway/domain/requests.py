@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from libs.contracts.names import new_operation_id
+from libs.contracts.names import TOOL_ID, new_operation_id
 from libs.contracts.principals import Principal
 from libs.contracts.releases import Source
 from libs.contracts.source import check_git_url, check_ref, check_subdir, check_tool_name
@@ -55,6 +56,11 @@ class Wanted:
     ref: str | None = None
     subdir: str | None = None
     start: bool = False
+
+
+def named(text: str) -> str:
+    """The name or id of a tool that is asked for. Raises `Refused` for what is neither."""
+    return text if re.fullmatch(TOOL_ID, text) else check_tool_name(text)
 
 
 def install(by: Principal, key: str | None, wanted: Wanted, protocols: Iterable[str]) -> Request:
