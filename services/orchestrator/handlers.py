@@ -22,7 +22,7 @@ from libs.contracts.tools import (
     UninstallTool,
 )
 from libs.runtime.bus.attempt import Handler
-from libs.runtime.bus.operation import Away, Changed, Effect, Failure, Operation, Removed
+from libs.runtime.bus.operation import Away, Changed, Effect, Failure, Operation, Removed, Untouched
 from libs.runtime.bus.tasks import TaskHandler
 from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.failures import Failure as EngineFailure
@@ -50,6 +50,11 @@ class Engine:
         seen = await self.containers.observe(tool.id)
         up = as_seen(tool, seen, "running")
         return up.model_copy(update={"since": seen.observed_at}) if placed.started else up
+
+    async def run(self, tool: Tool) -> Tool:
+        """Running, whether ready or not."""
+        await self.containers.start(container_spec(self.instance, tool))
+        return as_seen(tool, await self.containers.observe(tool.id), "running")
 
     async def stop(self, tool: Tool, operation: Operation, failure: str | None = None) -> Tool:
         await operation.guard()
@@ -89,10 +94,20 @@ class Restart:
                 return Changed(await self.engine.start(tool, operation))
 
     async def recover(self, command: RestartTool, operation: Operation) -> Effect:
-        """Cancelled, it stays as it stands; one that came up broken is stopped."""
+        """Cancelled, what ran before goes on as it stands; one that came up broken is stopped.
+
+        The engine does not leave off a stop it was asked for: what ends by it is started again.
+        """
+        tool = operation.before
         if operation.problem is not None:
             return await _stopped_again(self.engine, command, operation)
-        return await _looked_at(self.engine, operation)
+        if tool is None or await operation.last_step() != "stop":
+            return await _looked_at(self.engine, operation)
+        try:
+            stopped = await self.engine.stop(tool, operation)
+            return Changed(await self.engine.run(tool) if tool.desired == "running" else stopped)
+        except EngineFailure as failure:
+            return Changed(_unknown(tool, failure.message))
 
 
 @dataclass(frozen=True)
@@ -106,11 +121,15 @@ class Stop:
                 return Changed(await self.engine.stop(tool, operation))
 
     async def recover(self, command: StopTool, operation: Operation) -> Effect:
-        """A tool that does not run any more was stopped, whatever came after."""
-        effect = await _looked_at(self.engine, operation)
-        if isinstance(effect, Changed) and effect.tool.state is ToolState.STOPPED and operation.problem is None:
-            return Changed(effect.tool, completed=True)
-        return effect
+        """The engine does not leave off a stop it was asked for, so one that has begun is brought to its end."""
+        tool = operation.before
+        if tool is None or operation.problem is not None or not await operation.begun("stop"):
+            return await _looked_at(self.engine, operation)
+        try:
+            stopped = await self.engine.stop(tool, operation)
+        except EngineFailure as failure:
+            return Changed(_unknown(tool, failure.message))
+        return Changed(stopped, completed=stopped.state is ToolState.STOPPED)
 
 
 @dataclass(frozen=True)
@@ -213,7 +232,7 @@ def _installed(command: ToolCommand, operation: Operation) -> Tool:
 async def _stopped_again(engine: Engine, command: ToolCommand, operation: Operation) -> Effect:
     tool = operation.before
     if tool is None:
-        return Removed()
+        return Untouched()
     if operation.problem is None and tool.state is ToolState.RUNNING:
         return await _looked_at(engine, operation)
     failure = operation.problem.message if operation.problem else None
@@ -226,7 +245,7 @@ async def _stopped_again(engine: Engine, command: ToolCommand, operation: Operat
 async def _looked_at(engine: Engine, operation: Operation) -> Effect:
     tool = operation.before
     if tool is None:
-        return Removed()
+        return Untouched()
     try:
         return Changed(await engine.look(tool))
     except EngineFailure as problem:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from libs.contracts.operations import OperationCancelled, OperationEnded, OperationFailed, OperationSucceeded
 from libs.contracts.problems import Problem
@@ -18,10 +18,18 @@ from libs.runtime.bus.operation import (
     Failure,
     Interrupted,
     Operation,
+    Removed,
+    Untouched,
 )
 from libs.runtime.bus.records import Record
 from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.watch import under_watch
+
+_EFFECTS: dict[type[Effect], Literal["changed", "removed", "none"]] = {
+    Changed: "changed",
+    Removed: "removed",
+    Untouched: "none",
+}
 
 
 class Handler(Protocol):
@@ -115,7 +123,7 @@ class Attempt:
             operation=self._command.operation,
             tool=self._command.tool,
             fence=self._operation.fence,
-            effect="changed" if isinstance(effect, Changed) else "removed",
+            effect=_EFFECTS[type(effect)],
             state=effect.tool if isinstance(effect, Changed) else None,
             ended_at=datetime.now(UTC),
             **more,

@@ -70,7 +70,14 @@ class Removed:
     completed: bool = False
 
 
-Effect = Changed | Removed
+@dataclass(frozen=True)
+class Untouched:
+    """There is no tool, and nothing was done. Not `Removed`: one that is just about to be installed keeps its name."""
+
+    completed: bool = False
+
+
+Effect = Changed | Removed | Untouched
 
 
 @dataclass
@@ -136,6 +143,14 @@ class Operation:
             if isinstance(message, StepStarted) and message.step == name:
                 return True
         return False
+
+    async def last_step(self) -> StepName | None:
+        """The step that was begun last, by whatever worker and under whatever fence."""
+        found: StepName | None = None
+        async for message in self._said():
+            if isinstance(message, StepStarted):
+                found = message.step
+        return found
 
     async def _said(self) -> AsyncIterator[Message]:
         """All that was said of this operation beside its record."""
