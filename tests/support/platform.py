@@ -15,10 +15,9 @@ import os
 import random
 import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from libs.contracts.operations import OperationEnded
 from libs.contracts.permissions import permissions
@@ -62,6 +61,7 @@ class Platform:
     bus: Bus = field(init=False)
     hand: OtherHand = field(init=False)
     instance: str = field(init=False)
+    nats_url: str = ""
     nats: NatsServer | None = None
     processes: dict[str, Process] = field(default_factory=dict[str, Process])
 
@@ -101,6 +101,11 @@ class Platform:
     def api_of(self, service: str = "gateway") -> Api:
         """Its HTTP interface; close it with `async with`."""
         return Api(self.url(service), (self.data / "admin.token").read_text().strip())
+
+    def as_user(self, user: str) -> AbstractAsyncContextManager[Bus]:
+        """Another connection, with the rights of this NATS user."""
+        passwords = json.loads((self.data / "nats" / "credentials.json").read_text())
+        return connect(self.nats_url, user=user, password=passwords[user], service=user, source=f"{user}/test")
 
     # What came of it.
 
@@ -168,7 +173,8 @@ async def split_platform(folder: Path, version: str = "newest", **replicas: int)
         platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url})
         platform.nats = server
         _write_credentials(platform.data, server)
-        platform.bus = await stack.enter_async_context(_connected(server.url, server.password("platform")))
+        platform.nats_url = server.url
+        platform.bus = await stack.enter_async_context(platform.as_user("platform"))
         platform.instance = await provision(platform.bus, ack_wait=ACK_WAIT)
         _prepare_engine(stack, platform)
         for service in SERVICES:
@@ -188,8 +194,8 @@ async def whole_platform(folder: Path) -> AsyncGenerator[Platform]:
         platform.add_whole()
         await platform.start()
         port = int((platform.data / "nats" / "port").read_text())
-        password = json.loads((platform.data / "nats" / "credentials.json").read_text())["platform"]
-        platform.bus = await stack.enter_async_context(_connected(f"nats://127.0.0.1:{port}", password))
+        platform.nats_url = f"nats://127.0.0.1:{port}"
+        platform.bus = await stack.enter_async_context(platform.as_user("platform"))
         platform.instance = await provisioned(platform.bus)
         _prepare_engine(stack, platform)
         platform.api = await stack.enter_async_context(platform.api_of("gateway"))
@@ -246,10 +252,6 @@ def _write_credentials(data: Path, server: NatsServer) -> None:
     folder.mkdir(mode=0o700)
     passwords = {user: server.password(user) for user in server.settings.users}
     (folder / "credentials.json").write_text(json.dumps(passwords))
-
-
-def _connected(url: str, password: str) -> Any:
-    return connect(url, user="platform", password=password, service="platform", source="platform/test")
 
 
 def _free_port() -> int:

@@ -38,6 +38,11 @@ def waits_for_go(patience: float = 60) -> Files:
     return _tool(f"{wait}; {SERVE}", volumes=["./data:/data"], readiness_timeout=patience)
 
 
+def deaf() -> Files:
+    """Does not end when it is asked to: it has to be killed."""
+    return _tool("trap '' TERM; httpd -p 8080 -h /www; while :; do sleep 1; done")
+
+
 def exits(code: int = 3) -> Files:
     return _tool(f"echo this is why; exit {code}")
 
