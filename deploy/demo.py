@@ -43,6 +43,8 @@ def main(arguments: Sequence[str]) -> int:
             url = host.publish(EXAMPLE)
             say(f"Published {EXAMPLE.relative_to(ROOT)} as a Git repository: {url}")
             address = _install(url, environment)
+            _machete("list", environment=environment)
+            _machete("logs", "hello-web", environment=environment)
             say(f"\n  The tool answers at {address}\n")
             if "--once" not in arguments:
                 say("Try: machete list, machete logs -f hello-web (with the environment below). Ctrl-C ends the demo.")
