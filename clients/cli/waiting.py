@@ -15,6 +15,8 @@ ENDED = ("succeeded", "failed", "cancelled")
 # A platform that is started again goes on with what it had accepted.
 OUTAGE = 60.0
 LAST_LINES = 3.0
+# Most steps are short: they are looked for often at first, and every second later.
+QUICK, QUICK_FOR, SLOW = 0.25, 15.0, 1.0
 
 
 class Watcher:
@@ -27,6 +29,7 @@ class Watcher:
         self._console = console()
         self._seen: dict[tuple[str, str], str] = {}
         self._status: Any = None
+        self._begun = time.monotonic()
 
     def until_ended(self) -> dict[str, Any]:
         """The operation as it ended. Raises `Ending` when the platform stays away."""
@@ -48,12 +51,13 @@ class Watcher:
         return self._status
 
     def _next(self) -> dict[str, Any]:
-        """The operation a second later, or at its end. What it does while the platform is away shows afterwards."""
+        """The operation a moment later, or at its end. What it does while the platform is away shows afterwards."""
+        wait = QUICK if time.monotonic() - self._begun < QUICK_FOR else SLOW
         give_up = time.monotonic() + OUTAGE
         told = False
         while True:
             try:
-                return self._api.get(self._operation["links"]["self"], wait=1)
+                return self._api.get(self._operation["links"]["self"], wait=wait)
             except Ending as problem:
                 if problem.exit_code != UNREACHABLE:
                     raise

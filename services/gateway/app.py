@@ -54,7 +54,7 @@ def build(settings: Settings) -> Service:
         accounts.token = token.encode()
         if made:
             path = settings.data / token_file.NAME
-            log.warning("made the first token", file=str(path), use="Authorization: Bearer <what is in the file>")
+            log.info("made the first token", file=str(path), use="Authorization: Bearer <what is in the file>")
         async with session(settings, NAME) as joined:
             door.open(joined.bus, settings.accept_patience)
             await joined.bus.answer(AuthenticateToken, accounts.answer, queue=NAME)
