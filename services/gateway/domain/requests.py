@@ -11,8 +11,10 @@ from typing import Any
 from libs.contracts.names import TOOL_ID, new_operation_id
 from libs.contracts.principals import Principal
 from libs.contracts.releases import Source
-from libs.contracts.source import check_git_url, check_ref, check_subdir, check_tool_name
+from libs.contracts.source import Refused, check_git_url, check_ref, check_subdir, check_tool_name
 from libs.contracts.tools import COMMAND_TYPES, ToolCommand
+
+_ADDRESS = re.compile(r"://|:[^/]*@|@[^/]*:")
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def named(text: str) -> str:
 
 def install(by: Principal, key: str | None, wanted: Wanted, protocols: Iterable[str]) -> Request:
     """Raises `Refused` for an address, name, ref or folder that is not let in."""
+    _check_places(wanted)
     address = check_git_url(wanted.git_url, protocols)
     name = address.default_name if wanted.name is None else check_tool_name(wanted.name)
     source = Source(
@@ -73,6 +76,14 @@ def install(by: Principal, key: str | None, wanted: Wanted, protocols: Iterable[
         subdir=None if wanted.subdir is None else check_subdir(wanted.subdir),
     )
     return Request("install", name, by, key, {"source": source.model_dump(), "start": wanted.start})
+
+
+def _check_places(wanted: Wanted) -> None:
+    """An address in the wrong field may hold credentials: it is neither let in, as a folder, nor repeated."""
+    places = (("name", "tool_name_invalid"), ("ref", "git_ref_invalid"), ("subdir", "subdir_invalid"))
+    for place, code in places:
+        if _ADDRESS.search(getattr(wanted, place) or ""):
+            raise Refused(code, f"{place} holds an address: that goes in git_url, without credentials.")
 
 
 def change(action: str, name: str, by: Principal, key: str | None, **options: bool) -> Request:
