@@ -6,9 +6,15 @@ from libs.contracts.envelope import Message
 from libs.contracts.names import OperationId, Token
 from libs.contracts.subjects import DEAD_LETTER
 
+PAYLOAD_BYTES = 64 * 1024
+
 
 class DeadLetter(Message):
-    """A message as it came (`payload`: its text, undecodable bytes escaped), where, and why it was given up."""
+    """A message as it came, where, and why it was given up.
+
+    `payload` is its text, undecodable bytes escaped, of the first `PAYLOAD_BYTES`. `tool` is `unknown` where the
+    subject names none.
+    """
 
     type = "machete.dlq.dead-letter.v1"
     subject_form = DEAD_LETTER

@@ -30,6 +30,10 @@ def is_tool_name(text: str) -> bool:
     return re.fullmatch(TOOL_NAME, text) is not None
 
 
+def is_tool_id(text: str) -> bool:
+    return len(text) <= 47 and re.fullmatch(TOOL_ID, text) is not None
+
+
 def is_operation_id(text: str) -> bool:
     return re.fullmatch(OPERATION_ID, text) is not None
 

@@ -46,6 +46,10 @@ class Subject:
             raise BadSubject(f"{subject[:200]!r} is not of the form {self.template}")
         return found.groupdict()
 
+    def takes(self, subject: str) -> bool:
+        """Whether the subject is of this form."""
+        return self._pattern.fullmatch(subject) is not None
+
     def filter(self, **known: str) -> str:
         """The subject to subscribe to: known fields filled in, every other one any token."""
         return ".".join(

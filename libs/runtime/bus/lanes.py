@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
+from libs.contracts.envelope import Undecodable
 from libs.contracts.streams import COMMANDS
 from libs.contracts.subjects import lane
 from libs.contracts.tools import ToolCommand
@@ -48,11 +49,10 @@ class Lanes:
     async def overtake(self, command: ToolCommand, sequence: int) -> None:
         """Asks for an end of all that comes before this command in its lane."""
         async for waiting in self._before(command.tool, sequence):
-            other = waiting.open().data
-            if not isinstance(other, ToolCommand):
-                continue
-            await self._accept(other)
-            await self._records.request_cancel(other.tool, other.operation, command.requested_by)
+            other = _readable(waiting)
+            if other is not None:
+                await self._accept(other)
+                await self._records.request_cancel(other.tool, other.operation, command.requested_by)
 
     async def _accept(self, command: ToolCommand) -> None:
         """A cancel request needs a record to stand in, also when the gateway has not written its first event yet."""
@@ -68,3 +68,12 @@ class Lanes:
         while kept is not None and kept.sequence < sequence:
             yield kept
             kept = await self._bus.next(COMMANDS, lane(tool), kept.sequence + 1)
+
+
+def _readable(kept: Kept) -> ToolCommand | None:
+    """The command, unless nobody can read it: then whoever it is handed to takes it off the lane."""
+    try:
+        message = kept.open().data
+    except Undecodable:
+        return None
+    return message if isinstance(message, ToolCommand) else None

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import structlog
 
-from libs.contracts.letters import DeadLetter
-from libs.contracts.names import is_operation_id
+from libs.contracts.letters import PAYLOAD_BYTES, DeadLetter
+from libs.contracts.names import TOKEN, is_operation_id, is_tool_id
 from libs.contracts.operations import OperationFailed
 from libs.contracts.problems import Problem
-from libs.contracts.streams import DEAD_LETTERS, Stream
+from libs.contracts.streams import COMMANDS, DEAD_LETTERS, Stream
 from libs.runtime.bus.connection import Bus, Conflict
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.records import Records
 
 log = structlog.get_logger(__name__)
+
+# Longer than a gateway takes from the command to its record, over an outage of NATS too.
+ACCEPTED_WITHIN = 5.0
 
 
 async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> DeadLetter:
@@ -30,7 +35,7 @@ async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> Dea
         deliveries=delivery.deliveries,
         reason=reason,
         operation=_operation(delivery.data),
-        payload=delivery.data.decode("utf-8", "backslashreplace"),
+        payload=delivery.data[:PAYLOAD_BYTES].decode("utf-8", "backslashreplace"),
         given_up_at=datetime.now(UTC),
     )
     await bus.publish(DEAD_LETTERS, letter, id=f"{stream.name}.{delivery.sequence}")
@@ -40,17 +45,23 @@ async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> Dea
 
 async def bury(bus: Bus, records: Records, stream: Stream, delivery: Delivery, reason: str) -> None:
     """Keeps an undecodable message, ends its operation visibly if it names one, and takes it off the queue."""
-    letter = await keep(bus, stream, delivery, reason)
-    if letter.operation is not None:
-        await _fail(records, letter, letter.operation)
+    async with delivery.held():
+        letter = await keep(bus, stream, delivery, reason)
+        if stream is COMMANDS and letter.operation is not None and is_tool_id(letter.tool):
+            await _fail(records, letter, letter.operation)
     await delivery.term()
 
 
 async def _fail(records: Records, letter: DeadLetter, operation: str) -> None:
+    clock = asyncio.get_running_loop()
+    give_up = clock.time() + ACCEPTED_WITHIN
     while True:
         record = await records.read(letter.tool, operation)
         if record.ended is not None:
             return
+        if record.accepted is None and clock.time() < give_up:
+            await asyncio.sleep(0.1)  # the gateway is about to write it, and a record without it has no beginning
+            continue
         failed = OperationFailed(
             operation=operation,
             tool=letter.tool,
@@ -67,9 +78,10 @@ async def _fail(records: Records, letter: DeadLetter, operation: str) -> None:
 
 
 def _tool(subject: str) -> str:
-    """The tool's token in a command's subject; `unknown` for one that has none."""
+    """The tool's token in a command's subject; `unknown` for one that has none that could be a name."""
     tokens = subject.split(".")
-    return tokens[4] if len(tokens) > 5 and tokens[3] == "tool" else "unknown"
+    named = len(tokens) > 5 and tokens[3] == "tool" and re.fullmatch(TOKEN, tokens[4])
+    return tokens[4] if named else "unknown"
 
 
 def _operation(payload: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -12,6 +13,7 @@ import structlog
 from libs.contracts.envelope import Undecodable, decode
 from libs.contracts.problems import Problem
 from libs.contracts.streams import EVENTS, TASKS, Consumer
+from libs.contracts.subjects import TASK
 from libs.contracts.tasks import Task, TaskEnded, ToolTask
 from libs.contracts.tools import Tool
 from libs.runtime import metrics, tracing
@@ -75,7 +77,7 @@ class TaskWorker:
             if not isinstance(task, Task):
                 raise Undecodable(f"{task.type} is no task")
         except Undecodable as problem:
-            await bury(self._bus, self._records, TASKS, delivery, str(problem))
+            await self._refuse(delivery, str(problem))
             return
         key = (task.operation, task.what, task.fence)
         known = self._held.get(key)
@@ -93,6 +95,13 @@ class TaskWorker:
                 log.warning("task left for a later delivery", problem=repr(problem))
             finally:
                 del self._held[key]
+
+    async def _refuse(self, delivery: Delivery, reason: str) -> None:
+        """Kept, and its owner told if it says whose it is, so that he need not wait for his deadline."""
+        if (answer := refusal(delivery, reason)) is not None:
+            id = f"{answer.operation}.{answer.what}.{answer.fence}.ended"
+            await self._bus.publish(EVENTS, answer, id=id, correlation=answer.operation)
+        await bury(self._bus, self._records, TASKS, delivery, reason)
 
     async def _do(self, task: Task, delivery: Delivery) -> None:
         """Answered exactly once under its fence, or dropped because nobody waits for it any more."""
@@ -159,6 +168,23 @@ class TaskWorker:
     async def _act(self, task: Task, operation: Operation) -> Tool | None:
         async with operation.step(task.step):
             return await self._handlers[type(task)].act(task, operation)
+
+
+def refusal(delivery: Delivery, reason: str) -> TaskEnded | None:
+    """The answer to a task that cannot be read, as far as it can be told what it was."""
+    try:
+        said: Any = json.loads(delivery.data)["data"]
+        return TaskEnded(
+            operation=said["operation"],
+            tool=said["tool"],
+            fence=said["fence"],
+            what=next(what for what, form in TASK.items() if form.takes(delivery.subject)),
+            outcome="failed",
+            error=Problem(code="undecodable", message=f"The task could not be read: {reason}"),
+            ended_at=datetime.now(UTC),
+        )
+    except (ValueError, TypeError, KeyError, StopIteration):
+        return None
 
 
 async def _take_along(known: Delivery, again: Delivery) -> None:
