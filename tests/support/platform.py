@@ -19,10 +19,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from libs.contracts.engines import ToolObserved
 from libs.contracts.operations import OperationEnded
 from libs.contracts.permissions import permissions
-from libs.contracts.streams import STATES
-from libs.contracts.subjects import STATE
+from libs.contracts.streams import EVENTS, STATES
+from libs.contracts.subjects import STATE, TOOL_ENGINE
 from libs.contracts.tools import ToolRecorded
 from libs.runtime import loopback
 from libs.runtime.bus.connection import Bus, connect
@@ -134,6 +135,17 @@ class Platform:
         said = kept.open().data if kept is not None else None
         return said if isinstance(said, ToolRecorded) else None
 
+    async def observed(self, tool: str) -> list[ToolObserved]:
+        """All that was said of what the engine did with the tool, oldest first."""
+        subject, found = TOOL_ENGINE.build({"tool": tool}), list[ToolObserved]()
+        kept = await self.bus.next(EVENTS, subject, 1)
+        while kept is not None:
+            said = kept.open().data
+            if isinstance(said, ToolObserved):
+                found.append(said)
+            kept = await self.bus.next(EVENTS, subject, kept.sequence + 1)
+        return found
+
     def folder_of(self, tool: str) -> Path:
         return self.data / "tools" / tool
 
@@ -166,16 +178,19 @@ class Platform:
 
 
 @asynccontextmanager
-async def split_platform(folder: Path, version: str = "newest", **replicas: int) -> AsyncGenerator[Platform]:
+async def split_platform(
+    folder: Path, version: str = "newest", environment: Mapping[str, str] | None = None, **replicas: int
+) -> AsyncGenerator[Platform]:
     """Each service as processes of its own: one of each, unless `replicas` says `orchestrator=2`; 0 leaves it out."""
     async with AsyncExitStack() as stack:
         server = await stack.enter_async_context(running_nats(nats_binaries()[version], users=permissions()))
-        platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url})
+        platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url, **(environment or {})})
         platform.nats = server
         _write_credentials(platform.data, server)
         platform.nats_url = server.url
         platform.bus = await stack.enter_async_context(platform.as_user("platform"))
-        platform.instance = await provision(platform.bus, ack_wait=ACK_WAIT)
+        ack_wait = float(platform.environment["MACHETE_ACK_WAIT"])
+        platform.instance = await provision(platform.bus, ack_wait=ack_wait)
         _prepare_engine(stack, platform)
         for service in SERVICES:
             for _ in range(replicas.get(service, 1)):
