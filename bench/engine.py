@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 KINDS = {
     "container": (["ps", "--all"], ["rm", "--force", "--volumes"]),
@@ -27,6 +30,31 @@ async def run(*argv: str, env: dict[str, str] | None = None) -> str:
         last = complained.decode(errors="replace").strip()[-500:]
         raise CommandFailed(f"`{' '.join(argv)}` ended with {process.returncode}: {last}")
     return said.decode().strip()
+
+
+@asynccontextmanager
+async def starts(image: str) -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+    """A call that returns when the engine has started another container of this image."""
+    since = f"{time.time():.3f}"  # so that none is missed while this connects
+    argv = (
+        "docker",
+        "events",
+        "--since",
+        since,
+        "--filter",
+        "event=start",
+        "--filter",
+        f"image={image}",
+        "--format",
+        "{{.ID}}",
+    )
+    process = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    try:
+        yield process.stdout.readline
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 def docker(*arguments: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from bench.probe import first_answer
-from bench.stage import Stage, environment, free_port, running
+from bench.stage import Stage, free_port, running
 from deploy.setup.images import build_args
 from libs.runtime.bus.connection import connect
 from libs.runtime.bus.provision import provisioned
@@ -37,26 +37,25 @@ class Platform:
     client: httpx.AsyncClient
 
     async def post(self, path: str, body: object = None) -> dict[str, Any]:
-        """The accepted operation."""
-        return (await self._said("POST", path, json=body))["operation"]
+        """What was accepted: the operation, and the position from which on it can be asked for."""
+        return await self._said("POST", path, json=body)
 
-    async def ended(self, operation: dict[str, Any]) -> dict[str, Any]:
-        """The operation once it has succeeded."""
-        give_up = time.monotonic() + PATIENCE
+    async def ended(self, accepted: dict[str, Any]) -> None:
+        """Returns when the operation has succeeded; asks as soon as it may."""
+        operation, give_up = accepted["operation"], time.monotonic() + PATIENCE
         while operation["state"] in ("accepted", "running"):
             if time.monotonic() > give_up:
                 raise Failed(f"{operation['id']} is still {operation['state']} after {PATIENCE:g} s")
-            operation = await self._said("GET", f"/operations/{operation['id']}", params={"wait": 30})
+            query = {"wait": 30, "position": accepted["position"]}
+            operation = await self._said("GET", f"/operations/{operation['id']}", params=query)
         if operation["state"] != "succeeded":
             raise Failed(f"{operation['kind']} of {operation['tool_name']}: {operation['state']}, {operation['error']}")
-        return operation
 
-    async def do(self, path: str, body: object = None) -> dict[str, Any]:
-        return await self.ended(await self.post(path, body))
+    async def do(self, path: str, body: object = None) -> None:
+        await self.ended(await self.post(path, body))
 
     async def uninstall(self, name: str) -> None:
-        answer = await self._said("DELETE", f"/tools/{name}", params={"now": "true", "data": "true"})
-        await self.ended(answer["operation"])
+        await self.ended(await self._said("DELETE", f"/tools/{name}", params={"now": "true", "data": "true"}))
 
     async def port_of(self, name: str) -> int:
         """The host port of a running tool."""
@@ -74,10 +73,10 @@ class Platform:
 
 
 @contextmanager
-def launched(data: Path, port: int) -> Generator[subprocess.Popen[bytes]]:
+def launched(stage: Stage, data: Path, port: int) -> Generator[subprocess.Popen[bytes]]:
     """`machete up` on this data, not waited for."""
     arguments = ",".join(f"{name}={value}" for name, value in build_args().items())
-    env = environment(
+    env = stage.environment(
         MACHETE_DATA=str(data),
         MACHETE_GIT_PROTOCOLS="https,ssh,http",
         **({"MACHETE_BUILD_ARGS": arguments} if arguments else {}),
@@ -100,7 +99,7 @@ async def healthy(process: subprocess.Popen[bytes], data: Path, port: int, withi
 async def platform(stage: Stage, data: Path) -> AsyncGenerator[Platform]:
     """A healthy one, whose traces on the engine will be removed with the stage."""
     port = free_port()
-    with launched(data, port) as process:
+    with launched(stage, data, port) as process:
         await healthy(process, data, port)
         stage.remember(await instance_of(data))
         token = (data / "admin.token").read_text().strip()

@@ -32,13 +32,28 @@ async def first_answer(port: int, path: str, *, status: int = 200, within: float
     raise NoAnswer(f"127.0.0.1:{port}{path} did not answer {status} within {within:g} s; it last met {met}")
 
 
-async def seconds_until_answer(begin: Callable[[], Awaitable[object]], port: int, path: str) -> float:
-    """From the call of `begin` to the first answer; what `begin` raises ends the waiting."""
+async def seconds_until_answer(
+    begin: Callable[[], Awaitable[object]],
+    port: int,
+    path: str,
+    *,
+    after: Callable[[], Awaitable[object]] | None = None,
+) -> float:
+    """From the call of `begin` to the first answer, which is asked for once `after` has returned.
+
+    What `begin` raises ends the waiting.
+    """
     start = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(first_answer(port, path))
+        waiting = group.create_task(_answer_after(after, port, path))
         await begin()
     return waiting.result() - start
+
+
+async def _answer_after(after: Callable[[], Awaitable[object]] | None, port: int, path: str) -> float:
+    if after is not None:
+        await after()
+    return await first_answer(port, path)
 
 
 async def _ask(port: int, path: str) -> int:

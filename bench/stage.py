@@ -54,6 +54,15 @@ class Stage:
         (folder / "nats" / "port").write_text(str(free_port()))
         return folder
 
+    def environment(self, **more: str) -> dict[str, str]:
+        """Ours without what anybody has set for a platform of his own.
+
+        Python keeps its bytecode, as it does where nobody forbids it: what was imported once is compiled from then on.
+        """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")}
+        inherited.pop("PYTHONDONTWRITEBYTECODE", None)
+        return {**inherited, "PYTHONPYCACHEPREFIX": str(self.folder / "bytecode"), **more}
+
     def remember(self, instance: str) -> None:
         """A platform of this instance id runs for the bench: what it makes is to be removed at the end."""
         with (self.folder / "instances").open("a") as known:
@@ -93,11 +102,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def environment(**more: str) -> dict[str, str]:
-    """Ours without what anybody has set for a platform of his own."""
-    return {**{name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")}, **more}
 
 
 @contextmanager

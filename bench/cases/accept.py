@@ -23,7 +23,7 @@ from bench.bus_alone import Calls
 from bench.figures import Aim, Row, Sample
 from bench.loadgen import Load, Outcome
 from bench.probe import first_answer
-from bench.stage import Stage, environment, free_port, running
+from bench.stage import Stage, free_port, running
 from bench.turns import in_turn
 from libs.contracts.names import random_word, tool_id
 from libs.contracts.permissions import Permissions, permissions
@@ -166,14 +166,14 @@ async def _scene(stage: Stage) -> AsyncGenerator[Scene]:
             await witness.jetstream.add_stream(api.StreamConfig(name=bare.STREAM, subjects=["bare.*"]))
             tools = await _reserved(witness)
             gateway = [sys.executable, "-m", "services", "gateway"]
-            env = environment(MACHETE_DATA=str(data), MACHETE_NATS_URL=nats.url, MACHETE_PORT=str(gateway_port))
+            env = stage.environment(MACHETE_DATA=str(data), MACHETE_NATS_URL=nats.url, MACHETE_PORT=str(gateway_port))
             with running(gateway, env, data / "gateway.log") as process:
                 await first_answer(gateway_port, "/api/health")
                 token = (data / "admin.token").read_text().strip()
                 command, event = await _sizes(witness, gateway_port, token, tools[0][0])
                 password = nats.credentials[WITNESS]
                 other = [sys.executable, "-m", "bench.bare", bare_port, nats.url, WITNESS, password, command]
-                with running([str(word) for word in other], environment(), data / "bare.log") as theirs:
+                with running([str(word) for word in other], stage.environment(), data / "bare.log") as theirs:
                     await first_answer(bare_port, "/health")
                     yield Scene(nats, witness, tools, process, gateway_port, token, theirs, bare_port, command, event)
 

@@ -1,10 +1,17 @@
-"""Starting a tool that is built: from the POST to the first answer of its port, against `docker run`."""
+"""Starting a tool that is built: from the POST to the first answer of its port, against `docker run`.
+
+The port is asked from the moment the engine says that the container has started, alike on both sides. Asked before,
+the engine's proxy knocks at an address that is not there yet, and the kernel waits a second to ask for it again.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+from typing import Any
+
 from bench import engine
 from bench.figures import Aim, Row
-from bench.platform import platform
+from bench.platform import Platform, platform
 from bench.probe import seconds_until_answer
 from bench.stage import ROOT, Stage, free_port
 from bench.turns import in_turn
@@ -15,42 +22,48 @@ HEALTH = "/health"
 INSIDE = 8080
 NAME = "bench-start"
 
+Started = Callable[[], Awaitable[object]]
+
 
 async def measure(stage: Stage, runs: int) -> list[Row]:
     with GitHost(stage.fresh("git")) as host:
         async with platform(stage, stage.data("start")) as ours:
             await ours.do("/tools", {"git_url": host.publish(EXAMPLE), "name": NAME, "start": True})
             port = await ours.port_of(NAME)
-            await ours.do(f"/tools/{NAME}/stop")
             image = _image_of(port)
-            there = free_port()
-
-            async def start() -> float:
-                accepted: list[dict[str, object]] = []
-
-                async def begin() -> None:
-                    accepted.append(await ours.post(f"/tools/{NAME}/start"))
-
-                took = await seconds_until_answer(begin, port, HEALTH)
-                await ours.ended(accepted[0])
-                await ours.do(f"/tools/{NAME}/stop")
-                return 1000 * took
-
-            async def run() -> float:
-                argv = ["docker", "run", "-d", "--label", stage.label, "-p", f"127.0.0.1:{there}:{INSIDE}", image]
-                took = await seconds_until_answer(lambda: engine.run(*argv), there, HEALTH)
-                engine.docker("rm", "-f", "-v", *engine.docker("ps", "-aq", "--filter", f"label={stage.label}").split())
-                return 1000 * took
-
-            mine, theirs = await in_turn(runs, start, run)
+            await ours.do(f"/tools/{NAME}/stop")
+            async with engine.starts(image) as started:
+                mine, theirs = await in_turn(
+                    runs, lambda: _start(ours, port, started), lambda: _run(stage, image, started)
+                )
             await ours.uninstall(NAME)
     against = "`docker run -d -p` of the same image, to the first answer of its port"
     return [Row("start", "ms", mine, theirs, Aim(1.0), against)]
 
 
+async def _start(ours: Platform, port: int, started: Started) -> float:
+    accepted: list[dict[str, Any]] = []
+
+    async def begin() -> None:
+        accepted.append(await ours.post(f"/tools/{NAME}/start"))
+
+    took = await seconds_until_answer(begin, port, HEALTH, after=started)
+    await ours.ended(accepted[0])
+    await ours.do(f"/tools/{NAME}/stop")
+    return 1000 * took
+
+
+async def _run(stage: Stage, image: str, started: Started) -> float:
+    port = free_port()
+    argv = ["docker", "run", "-d", "--label", stage.label, "-p", f"127.0.0.1:{port}:{INSIDE}", image]
+    took = await seconds_until_answer(lambda: engine.run(*argv), port, HEALTH, after=started)
+    engine.docker("rm", "-f", "-v", *engine.docker("ps", "-aq", "--filter", f"label={stage.label}").split())
+    return 1000 * took
+
+
 def _image_of(port: int) -> str:
-    """The image of the container that publishes this port, running or not."""
-    found = engine.docker("ps", "-a", "--filter", f"publish={port}", "--format", "{{.Image}}").split()
+    """The image of the container that publishes this port, which the engine tells of a running one alone."""
+    found = engine.docker("ps", "--filter", f"publish={port}", "--format", "{{.Image}}").split()
     if len(found) != 1:
         raise engine.CommandFailed(f"one container should publish port {port}; these images' do: {found}")
     return found[0]

@@ -19,9 +19,9 @@ KILLED = f"""
 import sys
 from pathlib import Path
 from bench import engine
-from bench.stage import environment, running, stage
+from bench.stage import running, stage
 
-with stage() as bench, running(["/bin/sleep", "600"], environment(), bench.folder / "log") as child:
+with stage() as bench, running(["/bin/sleep", "600"], bench.environment(), bench.folder / "log") as child:
     made = engine.docker("run", "-d", "--label", bench.label, "{BUSYBOX}", "sleep", "600")
     print(bench.folder, child.pid, made, flush=True)
     child.wait()
