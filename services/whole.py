@@ -17,6 +17,7 @@ from libs.runtime.datalock import DataLock
 from libs.runtime.embedded import EmbeddedNats
 from libs.runtime.settings import Settings
 from libs.runtime.variables import SettingsError
+from services.gateway.adapters import token_file
 
 if TYPE_CHECKING:
     from socket import socket
@@ -30,7 +31,7 @@ ORDER = ("gateway", "status", "installer", "orchestrator")
 
 @dataclass(frozen=True)
 class Running:
-    """What there is to say of a platform that is up. `made` names the token's file if this start made it."""
+    """What there is to say of a platform that is up. `first`: this start made the token."""
 
     url: str
     data: Path
@@ -43,11 +44,11 @@ async def run(settings: Settings, ready: Callable[[Running], None]) -> None:
     """Runs until SIGTERM or SIGINT; `ready` is called when all services have started.
 
     Raises before anything is started: `SettingsError`, `DataHeld` for a folder that another platform holds,
-    `PortTaken`, and whatever keeps the NATS server from starting. Raises `ServiceBroke`.
+    `BadToken`, `PortTaken`, and whatever keeps the NATS server from starting. Later, `ServiceBroke`.
     """
     settings.make_data_folder()
-    first = not (settings.data / "admin.token").exists()
     with DataLock(settings.data) as lock:
+        _, first = token_file.ensure(settings.data)
         from libs.runtime.http.server import address, listen
 
         with listen(settings.host, settings.port) as listener:

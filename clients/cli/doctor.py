@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from clients.cli import place
-from clients.cli.exits import FAILED, OK
+from clients.cli.exits import FAILED, OK, Ending
 from clients.cli.output import console, print_json, safe
 
 ENGINE = (20, 10)
@@ -35,7 +35,7 @@ class Found:
 
 
 def run(*, json: bool) -> int:
-    findings = [look() for look in LOOKS]
+    findings = [_looked(look) for look in LOOKS]
     if json:
         print_json(
             {"ok": all(each.state != "missing" for each in findings), "checks": [asdict(each) for each in findings]}
@@ -43,6 +43,13 @@ def run(*, json: bool) -> int:
     else:
         show(findings)
     return FAILED if any(each.state == "missing" for each in findings) else OK
+
+
+def _looked(look: Callable[[], Found]) -> Found:
+    try:
+        return look()
+    except Ending as problem:
+        return Found(look.__name__.replace("_", " "), "missing", problem.message)
 
 
 def show(findings: Sequence[Found]) -> None:
@@ -122,14 +129,14 @@ def nats_port() -> Found:
 
 
 def _nats_runs() -> bool:
-    from libs.runtime.datalock import holder_of
-
-    return holder_of(place.data_folder() / "nats") is not None
+    return place.held_by(place.data_folder() / "nats") is not None
 
 
 def data_folder() -> Found:
     folder = place.data_folder()
     there = _nearest(folder)
+    if not there.is_dir():
+        return Found("data folder", "missing", f"{there} is no folder", "name another one with MACHETE_DATA")
     if not os.access(there, os.W_OK | os.X_OK):
         return Found("data folder", "missing", f"{there} may not be written to", "name another one with MACHETE_DATA")
     free = shutil.disk_usage(there).free
@@ -191,7 +198,6 @@ def platform() -> Found:
 def _health(url: str) -> Mapping[str, Any] | None:
     """Its report, whether well or not; None if there is no answer."""
     from clients.cli.api import Api
-    from clients.cli.exits import Ending
 
     try:
         return Api(place.Place(url, "")).get("/api/health", patience=PATIENCE)

@@ -6,7 +6,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from clients.cli.exits import UNREACHABLE, USAGE, Ending
-from libs.runtime.datalock import holder_of
+from libs.runtime.datalock import Holder, holder_of
 from libs.runtime.variables import default_data
 from services.gateway.adapters import token_file
 
@@ -24,9 +24,19 @@ def data_folder() -> Path:
     return Path(chosen).expanduser().absolute() if chosen else default_data()
 
 
+def held_by(folder: Path) -> Holder | None:
+    """Who holds this folder now. Raises `Ending` if it may not be looked into."""
+    try:
+        return holder_of(folder)
+    except NotADirectoryError:
+        return None
+    except PermissionError:
+        raise Ending(USAGE, f"{folder} belongs to another user: name yours with MACHETE_DATA", "not_yours") from None
+
+
 def local_url() -> str | None:
     """Where the platform on this machine says that it answers; None if none runs."""
-    holder = holder_of(data_folder())
+    holder = held_by(data_folder())
     return holder.url or None if holder is not None else None
 
 

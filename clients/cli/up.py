@@ -84,8 +84,9 @@ def _explained(error: Exception) -> int:
     from libs.runtime.nats_binary import NoNatsServer
     from libs.runtime.nats_credentials import BadCredentials
     from libs.runtime.service import ServiceBroke
+    from services.gateway.adapters.token_file import BadToken
 
-    if isinstance(error, DataHeld | NatsFailed | PortTaken | NoNatsServer | BadCredentials):
+    if isinstance(error, BadToken | DataHeld | NatsFailed | PortTaken | NoNatsServer | BadCredentials):
         return _refused(error)
     if isinstance(error, ServiceBroke):
         print(f"machete up: {error}", file=sys.stderr)

@@ -67,6 +67,15 @@ class Running:
                 self.out += chunk.decode()
         return self.out
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def terminate(self) -> None:
+        """As a supervisor does; nothing if it has ended already."""
+        if self._process.returncode is None:
+            self._process.terminate()
+
     def interrupt(self) -> None:
         """As Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
