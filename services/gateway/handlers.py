@@ -11,13 +11,14 @@ import asyncio
 import time
 from dataclasses import dataclass
 
+from libs.contracts.envelope import Undecodable
 from libs.contracts.names import is_operation_id, tool_id
 from libs.contracts.operations import OperationAccepted
 from libs.contracts.principals import Principal
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation
 from libs.contracts.subjects import RECORD, lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyWaiting, Unavailable
+from libs.runtime.bus.connection import Bus, Conflict, Kept, Refused, Stored, TooManyWaiting, Unavailable
 from libs.runtime.bus.names import Held, Names
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.states import States
@@ -85,7 +86,7 @@ class Gateway:
         if request.key is not None:
             record = await self._find(request.operation)
             if record is not None:
-                return _repeated(request, record)
+                return await self._repeated(request, record)
         try:
             tool = await self._tool(request)
             return await self._publish(request, request.command(tool))
@@ -143,11 +144,11 @@ class Gateway:
             kept = await self._bus.at(COMMANDS, stored.sequence)
             if kept is None:
                 return await self._done_already(request)
-            earlier = kept.open().data
-            if not isinstance(earlier, ToolCommand) or earlier.digest != request.digest:
+            earlier = _command(kept)
+            if earlier is None or earlier.digest != request.digest:
                 raise problems.key_reused(request.operation)
             command = earlier
-        return await self._record(command, stored.sequence)
+        return await self._record(command)
 
     async def _store(self, request: Request, command: ToolCommand) -> Stored:
         try:
@@ -171,12 +172,23 @@ class Gateway:
         record = await self._find(request.operation)
         if record is None:
             raise Unavailable(f"the command of {request.operation} is gone, and its record is not there yet")
-        return _repeated(request, record)
+        return await self._repeated(request, record)
 
-    async def _record(self, command: ToolCommand, sequence: int) -> Acceptance:
+    async def _repeated(self, request: Request, record: Record) -> Acceptance:
+        """The operation that this very request led to before."""
+        if record.accepted is None:
+            raise Unavailable("the record has no beginning")
+        if record.accepted.digest != request.digest:
+            raise problems.key_reused(request.operation)
+        ahead = await self._ahead(record.accepted.tool, request.operation)
+        return Acceptance(record.accepted, record, record.position, ahead)
+
+    async def _record(self, command: ToolCommand) -> Acceptance:
         """Together with the look at who comes first: neither depends on the other."""
-        record, ahead = await asyncio.gather(self._first_event(command), self._ahead(command, sequence))
-        return _acceptance(record, ahead)
+        record, ahead = await asyncio.gather(self._first_event(command), self._ahead(command.tool, command.operation))
+        if record.accepted is None:
+            raise Unavailable("the record has no beginning")
+        return Acceptance(record.accepted, record, record.position, ahead)
 
     async def _first_event(self, command: ToolCommand) -> Record:
         """A worker that was quicker, or another try of the same request, may have written it."""
@@ -185,16 +197,21 @@ class Gateway:
         except Conflict:
             return await self._records.read(command.tool, command.operation)
 
-    async def _ahead(self, command: ToolCommand, sequence: int) -> tuple[str, ...]:
-        """The operations that come first in the tool's lane, the oldest of them if there are many."""
+    async def _ahead(self, tool: str, operation: str) -> tuple[str, ...]:
+        """The operations that come first in the tool's lane, the oldest of them if there are many.
+
+        None where it is not in the lane any more: it has had its turn.
+        """
         found: list[str] = []
-        kept = await self._bus.next(COMMANDS, lane(command.tool), 1)
-        while kept is not None and kept.sequence < sequence and len(found) < MOST_NAMED:
-            other = kept.open().data
-            if isinstance(other, ToolCommand):
+        kept = await self._bus.next(COMMANDS, lane(tool), 1)
+        while kept is not None and len(found) < MOST_NAMED:
+            other = _command(kept)
+            if other is not None and other.operation == operation:
+                return tuple(found)
+            if other is not None:
                 found.append(other.operation)
-            kept = await self._bus.next(COMMANDS, lane(command.tool), kept.sequence + 1)
-        return tuple(found)
+            kept = await self._bus.next(COMMANDS, lane(tool), kept.sequence + 1)
+        return tuple(found) if kept is not None else ()
 
     async def _cancel(self, operation: str, by: Principal) -> Acceptance:
         found = await self._find(operation) if is_operation_id(operation) else None
@@ -206,17 +223,13 @@ class Gateway:
         return Acceptance(found.accepted, record, record.last)
 
 
-def _repeated(request: Request, record: Record) -> Acceptance:
-    """The operation that this very request led to before."""
-    if record.accepted is not None and record.accepted.digest != request.digest:
-        raise problems.key_reused(request.operation)
-    return _acceptance(record, ())
-
-
-def _acceptance(record: Record, waiting_for: tuple[str, ...]) -> Acceptance:
-    if record.accepted is None:
-        raise Unavailable("the record has no beginning")
-    return Acceptance(record.accepted, record, record.position, waiting_for)
+def _command(kept: Kept) -> ToolCommand | None:
+    """None for what is no command of ours: the worker that is given it puts it aside."""
+    try:
+        said = kept.open().data
+    except Undecodable:
+        return None
+    return said if isinstance(said, ToolCommand) else None
 
 
 def _full(problem: Refused) -> Problem:
