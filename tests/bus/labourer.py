@@ -47,6 +47,7 @@ from tests.bus.sketch import tool as sketch_tool
 
 TICKER = Path(__file__).with_name("ticker.py")
 TICK = 0.02
+LOST = "an answer is lost"
 KILL, PAUSE = signal.SIGKILL, signal.SIGSTOP
 
 
@@ -140,9 +141,7 @@ class Labourer:
             bus = await stack.enter_async_context(
                 connect(orders.url, user=orders.user, password=orders.password, service=orders.user, source=orders.name)
             )
-            self._lose_acknowledgements(bus)
-            if orders.mute:
-                self._silence_heartbeats(bus)
+            self._lose_answers(bus)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             if orders.commands:
                 consumer = COMMANDS.consumers[0 if orders.user == "installer" else 1]
@@ -246,25 +245,20 @@ class Labourer:
         self.here(f"after {point}", operation)
         return done
 
-    def _lose_acknowledgements(self, bus: Bus) -> None:
-        """What is published is stored, and at the first try nobody is told."""
-        publish: Callable[..., Awaitable[Any]] = bus.jetstream.publish
+    def _lose_answers(self, bus: Bus) -> None:
+        """What is stored is stored, and at the first try nobody is told; or heartbeats go nowhere."""
+        ask: Callable[..., Awaitable[Msg]] = bus.nats.request
         lost: set[tuple[str, bytes]] = set()
 
-        async def publishing(subject: str, payload: bytes, **more: Any) -> Any:
-            acknowledged = await publish(subject, payload, **more)
-            if self.orders.loses and (subject, payload) not in lost:
-                lost.add((subject, payload))
-                raise NatsTimeout
-            return acknowledged
-
-        bus.jetstream.publish = publishing  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _silence_heartbeats(self, bus: Bus) -> None:
-        ask: Callable[..., Awaitable[Msg]] = bus.nats.request
-
         async def asking(subject: str, payload: bytes = b"", **more: Any) -> Msg:
-            return Msg(bus.nats) if payload == Msg.Ack.Progress else await ask(subject, payload, **more)
+            if self.orders.mute and payload == Msg.Ack.Progress:
+                return Msg(bus.nats)
+            answer = await ask(subject, payload, **more)
+            if self.orders.loses and more.get("headers") and (subject, payload) not in lost:
+                lost.add((subject, payload))
+                print(LOST, subject, flush=True)
+                raise NatsTimeout
+            return answer
 
         bus.nats.request = asking  # pyright: ignore[reportAttributeAccessIssue]
 

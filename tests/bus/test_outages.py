@@ -7,7 +7,7 @@ import asyncio
 from libs.contracts.operations import OperationSucceeded
 from libs.contracts.streams import COMMANDS
 from tests.bus.hub import Hub, on_both_servers
-from tests.bus.labourer import Job
+from tests.bus.labourer import LOST, Job
 from tests.bus.sketch import command, install
 
 
@@ -15,8 +15,7 @@ from tests.bus.sketch import command, install
 async def test_every_acknowledgement_may_get_lost_once(hub: Hub):
     """What was stored is found by its id, or stored anew under the same: nothing is there twice."""
     jobs = {"lathe": Job(tasks=True)}
-    hub.hire("installer", "installer", jobs=jobs, loses=True)
-    hub.hire("orchestrator", "orchestrator", jobs=jobs, loses=True)
+    hands = [hub.hire(user, user, jobs=jobs, loses=True) for user in ("installer", "orchestrator")]
     lathe = install("lathe", start=True)
     await hub.submit(lathe, accept=False)
     for action in ("stop", "uninstall"):
@@ -25,6 +24,7 @@ async def test_every_acknowledgement_may_get_lost_once(hub: Hub):
     assert [type(end) for end in ends] == [OperationSucceeded] * 3
     assert [len((await hub.record(each)).starts) for each in hub.sent] == [1, 1, 1]
     assert len(hub.effects.of(lathe.operation, "build")) == 1
+    assert all(hand.said().count(LOST) >= 5 for hand in hands)
     assert await hub.name_holder("lathe") is None
 
 
@@ -52,9 +52,11 @@ async def test_killing_nats_under_load_loses_nothing_and_runs_nothing_that_ended
     ends = await hub.settled(within=60)
     assert len(ends) == 90
     assert all(isinstance(end, OperationSucceeded) for end in ends)
-    ends_of = {end.operation: end for end in ends}
-    for stretch in hub.effects.stretches():
-        assert stretch.fence <= ends_of[stretch.operation].fence
+    stretches = hub.effects.stretches()
+    for end in ends:
+        fences = [each.fence for each in stretches if each.operation == end.operation]
+        assert fences == sorted(set(fences)), "worked on twice under one fence"
+        assert fences[-1] == end.fence, "worked on after it had ended"
 
 
 @on_both_servers

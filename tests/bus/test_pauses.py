@@ -159,6 +159,11 @@ async def test_a_command_redelivered_to_the_worker_that_is_on_it_is_adopted(hub:
     hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=4)}, mute=True)
     start = command("start", tool.id, tool.name)
     await hub.submit(start)
+
+    async def handed_out_again() -> int | None:
+        return (await hub.consumer("orchestrator")).num_redelivered
+
+    await hub.eventually(handed_out_again, "it is handed out again")
     (ended,) = await hub.settled(start)
     assert isinstance(ended, OperationSucceeded)
     assert len(hub.effects.of(start.operation, "act")) == 1
