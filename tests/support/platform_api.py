@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 import httpx
+from websockets.asyncio.client import ClientConnection, connect
 
 PATIENCE = 60.0
 
@@ -30,6 +36,28 @@ class Accepted:
     position: int
     waiting_for: tuple[str, ...]
     body: dict[str, Any]
+
+
+class Live:
+    """The frames that come over one connection."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.cursor: str | None = None
+
+    async def next(self, patience: float = 30) -> dict[str, Any]:
+        async with asyncio.timeout(patience):
+            frame = json.loads(await self._socket.recv())
+        self.cursor = frame["cursor"]
+        return frame
+
+    async def until(self, wanted: Callable[[dict[str, Any]], bool], patience: float = 30) -> list[dict[str, Any]]:
+        """All frames up to the first that is wanted, that one included."""
+        frames: list[dict[str, Any]] = []
+        async with asyncio.timeout(patience):
+            while not frames or not wanted(frames[-1]):
+                frames.append(await self.next(patience))
+        return frames
 
 
 class Api:
@@ -92,6 +120,30 @@ class Api:
         if answer.status_code != 200:
             raise Refusal(answer)
         return answer.json()
+
+    @asynccontextmanager
+    async def lines(self, path: str, **query: Any) -> AsyncGenerator[AsyncIterator[dict[str, Any]]]:
+        """NDJSON, object by object, as it comes; leaving hangs up."""
+        async with self.client.stream("GET", path, params=query, timeout=PATIENCE) as answer:
+            if answer.status_code != 200:
+                await answer.aread()
+                raise Refusal(answer)
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            yield (json.loads(line) async for line in answer.aiter_lines() if line)
+
+    async def all_lines(self, path: str, **query: Any) -> list[dict[str, Any]]:
+        """Those that come until the other side ends."""
+        async with self.lines(path, **query) as lines:
+            return [line async for line in lines]
+
+    @asynccontextmanager
+    async def live(self, *topics: str, cursor: str | None = None) -> AsyncGenerator[Live]:
+        """A WebSocket that follows these topics."""
+        query = urlencode([*(("topic", topic) for topic in topics), *([("cursor", cursor)] if cursor else [])])
+        address = str(self.client.base_url).replace("http", "ws", 1).rstrip("/")
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with connect(f"{address}/api/v1/live?{query}", additional_headers=headers, proxy=None) as socket:
+            yield Live(socket)
 
     async def done(self, accepted: Accepted, wait: float = 50) -> dict[str, Any]:
         """The operation once it has ended."""

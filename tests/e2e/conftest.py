@@ -1,0 +1,22 @@
+"""One platform for all that users see, started as they start it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from tests.support.platform import Platform, whole_platform
+from tests.support.platform_api import Api
+
+
+@pytest.fixture(scope="session")
+async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
+    async with whole_platform(tmp_path_factory.mktemp("whole")) as platform:
+        yield platform
+        assert platform.complaints() == []
+
+
+@pytest.fixture
+def api(platform: Platform) -> Api:
+    return platform.api
