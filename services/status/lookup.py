@@ -30,9 +30,9 @@ class Lookup:
     tables: Tables
     progress: Progress
 
-    async def up_to(self, position: int | None, patience: float = PATIENCE) -> None:
-        """Returns when the tables may be shown and hold everything up to here; raises `Refused`."""
-        if await self.progress.reached(position or 0, patience):
+    async def up_to(self, position: int | None) -> None:
+        """Returns when the tables may be shown and hold everything up to here; raises `Refused` after `PATIENCE`."""
+        if await self.progress.reached(position or 0, PATIENCE):
             return
         behind = max(position or 0, self.progress.last) - self.progress.position
         raise Refused(

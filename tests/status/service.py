@@ -58,6 +58,12 @@ class Running:
             return answer.status, answer.problem.code, answer.problem.message
         raise AssertionError(f"it was answered: {found}")
 
+    async def stop(self) -> None:
+        """Ended in order, as when the process is told to."""
+        self.http.task.cancel()
+        async with asyncio.timeout(WITHIN):
+            await asyncio.wait([self.http.task])
+
     @asynccontextmanager
     async def live(self, *topics: str, cursor: str | None = None) -> AsyncGenerator[Follower]:
         query = urlencode([*(("topic", topic) for topic in topics), *([("cursor", cursor)] if cursor else [])])

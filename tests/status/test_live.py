@@ -324,9 +324,10 @@ async def test_a_platform_that_stops_says_so(stage: Stage, tmp_path: Path) -> No
     async with status_service(stage, tmp_path) as status, status.live("tools") as live:
         receiving = asyncio.create_task(live.next())
         await asyncio.sleep(0.1)
-        status.http.task.cancel()
+        stopping = asyncio.create_task(status.stop())
         with pytest.raises(ConnectionClosed) as closed:
             await receiving
+        await stopping
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
 

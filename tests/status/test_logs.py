@@ -195,8 +195,9 @@ async def test_a_followed_log_ends_when_the_platform_stops(stage: Stage, tmp_pat
         await status.say(printed(install, 0))
         async with status.followed(log_of(install)) as lines:
             await lines.next()
-            status.http.task.cancel()
+            stopping = asyncio.create_task(status.stop())
             assert await lines.rest() == []
+            await stopping
 
 
 @pytest.mark.parametrize(

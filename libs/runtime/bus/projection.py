@@ -1,10 +1,11 @@
 """Feeding a projection: every message of a stream, in order, to tables that know how far they have come.
 
-FastStream brings the messages; the position that the tables hold decides what they are worth. The durable
-consumer is no more than a view from there, made again at every start and whenever anything may be missing.
+What is there already is read in large batches; from then on FastStream brings each message as it comes. The
+position that the tables hold decides what a message is worth: the durable consumer is no more than a view from
+there, made again at every start and whenever anything may be missing.
 
 FastStream's own batches (`batch=True`) wait for a full one or for their timeout: with 20 ms of it, 3 % of a
-core went into asking. So messages are taken as they come and put together here, as many as there are.
+core went into asking. So messages are taken one by one and put together here, as many as there are.
 """
 
 # nats-py and FastStream leave the types of their keyword parameters open.
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -124,8 +125,27 @@ class Projection:
             await self.projected.empty(_epoch(there), position, await self._last_words() if position else ())
         self.position = position
         self._heard(there)
+        await self._catch_up()
         await self._make_consumer()
         return there
+
+    async def _catch_up(self) -> None:
+        """All that is stored now: this way takes a tenth of FastStream's time for each."""
+        batch: list[Kept] = []
+        async with aclosing(
+            read_until_now(self.bus, self.stream, self.stream.subjects, self.position, batch=BATCH)
+        ) as stored:
+            async for kept in stored:
+                batch.append(kept)
+                if len(batch) == BATCH:
+                    await self._store(batch)
+                    batch = []
+        if batch:
+            await self._store(batch)
+
+    async def _store(self, batch: Sequence[Kept]) -> None:
+        await self.projected.take_in(batch)
+        self.position = batch[-1].sequence
 
     async def _last_words(self) -> list[Kept]:
         subjects = self.known.subjects
@@ -216,8 +236,7 @@ class Projection:
             if news and not await self._follow_on(news):
                 return "messages came out of order"
             if news:
-                await self.projected.take_in(news)
-                self.position = news[-1].sequence
+                await self._store(news)
             await batch[-1].ack()
             metrics.projection_lag.labels(self.bus.source.partition("/")[0]).set(batch[-1].metadata.num_pending)
 

@@ -204,9 +204,11 @@ class _Reading:
 
     async def _make(self, name: str) -> int:
         """A consumer from the position on; returns how many messages wait for it."""
+        everything = set(self._subjects) == set(self._stream.subjects)
         config = api.ConsumerConfig(
             name=name,
-            filter_subjects=self._subjects,
+            # Several filters cost the server 0.4 ms a message among thousands of subjects; none cost nothing.
+            filter_subjects=None if everything else self._subjects,
             deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=self._position + 1,
             ack_policy=api.AckPolicy.NONE,
