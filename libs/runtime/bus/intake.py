@@ -48,6 +48,7 @@ class Intake:
         self._handle = handle
         self._in_hand: set[asyncio.Task[None]] = set()
         self._arrived: asyncio.Queue[Msg] = asyncio.Queue()
+        self._asked = 0
 
     async def run(self) -> None:
         """Until cancelled; leaving ends what is in hand (its messages come again elsewhere)."""
@@ -56,12 +57,14 @@ class Intake:
         async def arrive(message: Msg) -> None:
             self._arrived.put_nowait(message)
 
-        subscription = await self._bus.nats.subscribe(inbox, cb=arrive)
+        subscription = await self._bus.nats.subscribe(f"{inbox}.*", cb=arrive)
         waking = asyncio.create_task(self._wake_on_reconnect())
         try:
             while True:
-                await self._request(inbox)
-                if not await self._take_all():
+                self._asked += 1
+                request = f"{inbox}.{self._asked}"
+                await self._request(request)
+                if not await self._take_all(request):
                     await asyncio.sleep(0.2)
                     await self._ensure_consumer()
         finally:
@@ -91,12 +94,15 @@ class Intake:
         except NatsError as problem:
             log.warning("pull request not sent", problem=repr(problem))
 
-    async def _take_all(self) -> bool:
-        """What one request brings; False when it ended in a way that calls for a look at the consumer."""
+    async def _take_all(self, request: str) -> bool:
+        """What one request brings; False when it ended in a way that calls for a look at the consumer.
+
+        The end of an earlier one, which outlived a reconnection or a pause, is no reason to ask again.
+        """
         for _ in range(BATCH):
             while len(self._in_hand) >= self._consumer.max_ack_pending:
                 await asyncio.wait(self._in_hand, return_when=asyncio.FIRST_COMPLETED)
-            message = await self._next()
+            message = await self._next(request)
             if message is None:
                 return False
             if status := _status(message):
@@ -104,15 +110,16 @@ class Intake:
             self._take(message)
         return True
 
-    async def _next(self) -> Msg | None:
-        """The next message that is no sign of life; None when there was not even one."""
+    async def _next(self, request: str) -> Msg | None:
+        """The next message, or what the server says of this request; None when there was not even a sign of life."""
         while True:
             try:
                 async with asyncio.timeout(2.5 * IDLE_HEARTBEAT):
                     message = await self._arrived.get()
             except TimeoutError:
                 return None
-            if _status(message) != "100":
+            status = _status(message)
+            if not status or status == RECONNECTED or (status != "100" and message.subject == request):
                 return message
 
     def _take(self, message: Msg) -> None:
