@@ -1,51 +1,28 @@
 """The gateway, wired."""
 
-import hmac
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 
-from libs.contracts.principals import Principal
-from libs.contracts.problems import Problem
-from libs.contracts.queries import Answer, AuthenticateToken
+from libs.contracts.queries import AuthenticateToken
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.logging import get_logger
 from libs.runtime.service import Service
 from services.gateway.adapters import token_file
+from services.gateway.adapters.accounts import FirstAccount
 from services.gateway.api import Door, routes
+from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
 NAME = "gateway"
-ADMIN = Principal(kind="user", name="admin", role="admin")
 
 log = get_logger(__name__)
 
 
-@dataclass
-class Accounts:
-    """Who there is: one administrator, known by the token in `<data>/admin.token`."""
-
-    token: bytes = field(default=b"", repr=False)
-
-    async def authenticate(self, token: str) -> Principal | None:
-        """Takes the same time for every wrong token."""
-        known = hmac.compare_digest(self.token, token.encode(errors="replace"))
-        return ADMIN if known and self.token else None
-
-    async def answer(self, question: AuthenticateToken) -> Answer[Principal]:
-        """For the services that have an HTTP edge of their own."""
-        principal = await self.authenticate(question.token)
-        if principal is None:
-            problem = Problem(code="unauthenticated", message="The token shown is not valid here.")
-            return Answer[Principal](status=401, problem=problem)
-        return Answer[Principal](result=principal)
-
-
 def build(settings: Settings) -> Service:
     door = Door(settings.git_protocols)
-    accounts = Accounts()
+    accounts = FirstAccount()
     connected: list[Bus] = []
 
     @asynccontextmanager
@@ -57,7 +34,7 @@ def build(settings: Settings) -> Service:
             log.info("made the first token", file=str(path), use="Authorization: Bearer <what is in the file>")
         async with session(settings, NAME) as joined:
             door.open(joined.bus, settings.accept_patience)
-            await joined.bus.answer(AuthenticateToken, accounts.answer, queue=NAME)
+            await joined.bus.answer(AuthenticateToken, Authentication(accounts).answer, queue=NAME)
             connected.append(joined.bus)
             try:
                 yield

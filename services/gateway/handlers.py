@@ -15,6 +15,8 @@ from libs.contracts.envelope import Undecodable
 from libs.contracts.names import is_operation_id, tool_id
 from libs.contracts.operations import OperationAccepted
 from libs.contracts.principals import Principal
+from libs.contracts.problems import Problem as Said
+from libs.contracts.queries import Answer, AuthenticateToken
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation
 from libs.contracts.subjects import RECORD, lane
 from libs.contracts.tools import ToolCommand
@@ -27,6 +29,7 @@ from libs.runtime.logging import get_logger
 from services.gateway import problems
 from services.gateway.domain.requests import Request
 from services.gateway.domain.reservations import Findings, is_abandoned
+from services.gateway.ports import Accounts
 
 MOST_NAMED = 20
 
@@ -221,6 +224,20 @@ class Gateway:
         if record.ended is not None:
             raise problems.operation_ended(operation, record.ended)
         return Acceptance(found.accepted, record, record.last)
+
+
+@dataclass(frozen=True)
+class Authentication:
+    """Whose token it is, for the services that have an HTTP edge of their own."""
+
+    accounts: Accounts
+
+    async def answer(self, question: AuthenticateToken) -> Answer[Principal]:
+        principal = await self.accounts.authenticate(question.token)
+        if principal is None:
+            problem = Said(code="unauthenticated", message="The token shown is not valid here.")
+            return Answer[Principal](status=401, problem=problem)
+        return Answer[Principal](result=principal)
 
 
 def _command(kept: Kept) -> ToolCommand | None:

@@ -13,8 +13,8 @@ from libs.contracts.principals import Principal
 from libs.contracts.queries import AuthenticateToken
 from libs.runtime.bus.connection import Unanswerable
 from libs.runtime.service import ServiceBroke
-from services.gateway import app
-from services.gateway.adapters import token_file
+from services.gateway.adapters import accounts, token_file
+from services.gateway.adapters.accounts import FirstAccount
 from services.gateway.adapters.token_file import BadToken
 from tests.gateway.doors import Door, door, refused
 from tests.support.stage import Stage
@@ -117,7 +117,7 @@ async def test_tokens_are_compared_whole_and_in_constant_time(shared: Door, monk
         compared.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(app.hmac, "compare_digest", comparing)
+    monkeypatch.setattr(accounts.hmac, "compare_digest", comparing)
     real = shared.token.encode()
     wrong = [b"x", real[:-1], real + b"x", b"x" + real[1:]]
     for token in wrong:
@@ -127,12 +127,12 @@ async def test_tokens_are_compared_whole_and_in_constant_time(shared: Door, monk
 
 
 async def test_before_there_is_a_token_nobody_is_known():
-    accounts = app.Accounts()
-    assert [await accounts.authenticate(token) for token in ("", "x")] == [None, None]
+    nobody = FirstAccount()
+    assert [await nobody.authenticate(token) for token in ("", "x")] == [None, None]
 
 
 async def test_the_token_is_in_no_text_made_of_the_accounts():
-    assert GOOD not in repr(app.Accounts(GOOD.encode()))
+    assert GOOD not in repr(FirstAccount(GOOD.encode()))
 
 
 @pytest.mark.parametrize("service", ["installer", "orchestrator", "status"])
