@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -147,3 +147,13 @@ async def keeper(
     finally:
         process.kill()
         process.join()
+
+
+async def dies(doomed: Keeper, request: Awaitable[httpx.Response]) -> None:
+    """Returns when it has died of this request, which nobody answered."""
+    try:
+        answer = await request
+    except httpx.TransportError:
+        await doomed.dead()
+    else:
+        raise AssertionError(f"it lived and said {answer.text}")

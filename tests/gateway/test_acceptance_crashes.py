@@ -10,7 +10,7 @@ import pytest
 
 from libs.contracts.operations import OperationSucceeded
 from tests.gateway.doors import Door, accepted, on_both_servers, operation, refused
-from tests.gateway.keeper import STEPS, Keeper, keeper
+from tests.gateway.keeper import STEPS, Keeper, dies, keeper
 from tests.gateway.ledger import Ledger
 from tests.gateway.workers import working
 from tests.support.stage import Stage
@@ -22,9 +22,7 @@ CHANGE_DIES = [("before", "command"), ("after", "command"), ("after", "accepted"
 async def install_killed(stage: Stage, data: Path, when: str, step: str, key: str | None = "key") -> None:
     """An install of `lathe`, to a gateway that dies at this step and answers nothing."""
     async with keeper(stage, data, halt=(when, step)) as doomed:
-        with pytest.raises(httpx.TransportError):
-            await doomed.install(key, name="lathe")
-        await doomed.dead()
+        await dies(doomed, doomed.install(key, name="lathe"))
 
 
 @pytest.mark.parametrize(("when", "step"), INSTALL_DIES)
@@ -49,9 +47,7 @@ async def test_a_change_whose_gateway_died_is_completed_by_a_repetition_under_it
 ):
     install = operation(await gateway.install(name="lathe"))
     async with keeper(stage, gateway.data, halt=(when, step)) as doomed:
-        with pytest.raises(httpx.TransportError):
-            await doomed.post("/tools/lathe/start", key="key")
-        await doomed.dead()
+        await dies(doomed, doomed.post("/tools/lathe/start", key="key"))
     body = accepted(await gateway.post("/tools/lathe/start", key="key"))
     await ledger.accepted_once(body["operation"]["id"])
     assert len(await ledger.commands()) == len(await ledger.record()) == 2
@@ -106,9 +102,7 @@ async def test_before_its_command_is_stored_nothing_was_asked_for_yet(
 async def test_a_cancel_whose_gateway_died_is_found_by_its_repetition(stage: Stage, gateway: Door, ledger: Ledger):
     id = operation(await gateway.install(name="lathe"))
     async with keeper(stage, gateway.data, halt=("after", "accepted")) as doomed:
-        with pytest.raises(httpx.TransportError):
-            await doomed.post(f"/operations/{id}/cancel")
-        await doomed.dead()
+        await dies(doomed, doomed.post(f"/operations/{id}/cancel"))
     assert accepted(await gateway.post(f"/operations/{id}/cancel"))["operation"]["cancel_requested"]
     assert len(await ledger.record(id)) == 2
 
