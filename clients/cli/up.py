@@ -7,6 +7,7 @@ the platform runs.
 from __future__ import annotations
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from services.whole import Running
 
 BROKE, REFUSED = 1, 2
-# The one that is asked for tokens is named first.
 EPILOG = """\
 Everything else is a setting: MACHETE_... in the environment, or in DIR/machete.env.
 Ends with 0 when it was told to stop, 1 when something broke, 2 when it cannot start like this.
@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     chosen = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    # Nothing is thrown away while all is imported; `serve()` lets the collector work once everything stands.
+    gc.disable()
     # structlog would load it for tracebacks that nobody sees here: a tenth of a second, and three megabytes.
     sys.modules.setdefault("rich", None)  # pyright: ignore[reportArgumentType]
     import asyncio
