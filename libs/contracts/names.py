@@ -14,13 +14,11 @@ from pydantic import StringConstraints
 TOOL_NAME = r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?"
 TOOL_ID = TOOL_NAME + r"-[a-z2-7]{6}"
 OPERATION_ID = r"op-[a-z2-7]{26}"
-INSTANCE_ID = r"[a-z2-7]{8}"
 TOKEN = r"[A-Za-z0-9_-]{1,128}"
 
 ToolName = Annotated[str, StringConstraints(pattern=f"^{TOOL_NAME}$", max_length=40)]
 ToolId = Annotated[str, StringConstraints(pattern=f"^{TOOL_ID}$", max_length=47)]
 OperationId = Annotated[str, StringConstraints(pattern=f"^{OPERATION_ID}$")]
-InstanceId = Annotated[str, StringConstraints(pattern=f"^{INSTANCE_ID}$")]
 Token = Annotated[str, StringConstraints(pattern=f"^{TOKEN}$")]
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"

@@ -41,11 +41,11 @@ def _gateway() -> Permissions:
         publish=(
             *(subject.filter() for subject in subjects.COMMAND.values()),
             subjects.RECORD.filter(),
-            "machete.qry.v1.status.*",
+            subjects.QUERY.filter(service="status"),
             f"$KV.{NAMES.name}.>",
             *_reads(COMMANDS.name, EVENTS.name, STATES.name, _NAMES),
         ),
-        subscribe=("_INBOX_gateway.>", "machete.qry.v1.gateway.*"),
+        subscribe=("_INBOX_gateway.>", subjects.QUERY.filter(service="gateway")),
         responds=True,
     )
 
@@ -75,7 +75,7 @@ def _installer() -> Permissions:
             _LOOK_UP,
             *_follows(_SOURCES),
             *_follows(STATES.name),
-            "machete.qry.v1.gateway.authenticate",
+            subjects.QUERY.filter(service="gateway", question="authenticate"),
         ),
         subscribe=("_INBOX_installer.>", subjects.RECORD.filter(), subjects.STEP.filter()),
     )
@@ -94,7 +94,7 @@ def _orchestrator() -> Permissions:
             *_follows(_SOURCES),
             *_follows(STATES.name),
             f"$KV.{PRESENCE.name}.>",
-            "machete.qry.v1.gateway.authenticate",
+            subjects.QUERY.filter(service="gateway", question="authenticate"),
         ),
         subscribe=(
             "_INBOX_orchestrator.>",
@@ -112,11 +112,11 @@ def _status() -> Permissions:
             *_follows(EVENTS.name),
             *_follows(STATES.name),
             *_follows(LOGS.name),
-            "machete.qry.v1.gateway.authenticate",
+            subjects.QUERY.filter(service="gateway", question="authenticate"),
         ),
         subscribe=(
             "_INBOX_status.>",
-            "machete.qry.v1.status.*",
+            subjects.QUERY.filter(service="status"),
             subjects.RECORD.filter(),
             subjects.STEP.filter(),
             subjects.TOOL_ENGINE.filter(),

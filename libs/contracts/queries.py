@@ -12,7 +12,7 @@ from pydantic import Field
 from libs.contracts.envelope import Frozen, Message
 from libs.contracts.principals import Principal
 from libs.contracts.problems import Problem
-from libs.contracts.subjects import Subject
+from libs.contracts.subjects import QUERY, Subject
 from libs.contracts.views import OperationView, Page, ToolView
 
 MAX_WAIT = 60.0
@@ -25,7 +25,7 @@ class Question(Message):
 
 
 def _subject(service: str, question: str) -> Subject:
-    return Subject(f"machete.qry.v1.{service}.{question}")
+    return Subject(QUERY.build({"service": service, "question": question}))
 
 
 class ListTools(Question):

@@ -8,10 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated
 from urllib.parse import SplitResult, unquote, urlsplit
-
-from pydantic import AfterValidator, Field
 
 from libs.contracts.names import is_tool_name
 from libs.contracts.problems import Problem
@@ -127,11 +124,6 @@ def check_tool_name(name: str) -> str:
     return name
 
 
-def default_tool_name(url: str, protocols: Iterable[str] = KNOWN_PROTOCOLS) -> str:
-    """The name a tool gets from its address. Raises `Refused` when the address or the name in it is none."""
-    return check_git_url(url, protocols).default_name
-
-
 def slug(text: str) -> str:
     """What is left of a text as a tool name; empty if nothing is."""
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
@@ -142,10 +134,6 @@ def shown(text: str, limit: int = 60) -> str:
     """A stranger's text, fit for a message: quoted, on one line, without control characters, cut."""
     whole = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
     return f'"{whole[:limit]}…"' if len(whole) > limit else f'"{whole}"'
-
-
-GitRef = Annotated[str, Field(max_length=MAX_REF), AfterValidator(check_ref)]
-SubDir = Annotated[str, Field(max_length=MAX_SUBDIR), AfterValidator(check_subdir)]
 
 
 def _check_text(url: str) -> None:

@@ -22,7 +22,7 @@ class Consumer(Frozen):
 
 
 class Stream(Frozen):
-    """`per_subject` with `refuse_per_subject` is admission control; without it the oldest goes."""
+    """With `refuse`, what has no room is refused (`per_subject`: admission control); without it the oldest goes."""
 
     name: str
     subjects: tuple[str, ...]
@@ -93,9 +93,6 @@ PRESENCE = Bucket(name="machete_presence", ttl=10)
 BUCKETS = (NAMES, PRESENCE)
 
 SOURCES = Bucket(name="machete_sources", max_bytes=2048 * MIB)
-
-MIN_SERVER = (2, 10)
-IDEMPOTENCY_KEY_AGE = DAY
 
 
 class Reservation(Frozen):
