@@ -32,11 +32,14 @@ from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
 from libs.runtime import tracing
+from libs.runtime.bus.replies import Replies
 
 log = structlog.get_logger(__name__)
 
 WRONG_LAST_SEQUENCE = 10071
 STORE_REFUSED = 10077
+# Seconds for one try; it is made again for as long as the caller has patience.
+TIMEOUT = 2.0
 
 Result = TypeVar("Result", bound=Frozen)
 
@@ -93,6 +96,7 @@ class Bus:
         self.nats = connection
         self.jetstream: JetStreamContext = connection.jetstream(timeout=2.0)
         self.source = source
+        self._replies = Replies(connection)
         self._reconnects: set[asyncio.Event] = set()
 
     @property
@@ -130,7 +134,7 @@ class Bus:
         give_up = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                ack = _answer((await self.nats.request(subject, payload, timeout=2.0, headers=dict(headers))).data)
+                ack = _answer(await self._replies.ask(subject, payload, TIMEOUT, dict(headers)))
                 return Stored(ack["seq"], ack.get("duplicate", False))
             except APIError as problem:
                 if problem.err_code == WRONG_LAST_SEQUENCE:
@@ -171,7 +175,7 @@ class Bus:
         give_up = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                return _kept((await self.nats.request(subject, payload, timeout=2.0)).data)
+                return _kept(await self._replies.ask(subject, payload, TIMEOUT))
             except NotFoundError:
                 return None
             except (NatsTimeout, NoRespondersError, APIError) as problem:
