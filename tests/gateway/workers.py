@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from libs.contracts.operations import OperationEnded
+from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS
 from libs.contracts.tools import (
     InstallTool,
@@ -18,7 +19,7 @@ from libs.contracts.tools import (
     ToolState,
     UninstallTool,
 )
-from libs.runtime.bus.operation import Changed, Effect, Failure, Operation, Removed
+from libs.runtime.bus.operation import Changed, Effect, Operation, Removed
 from libs.runtime.bus.states import States
 from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.worker import Worker
