@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from libs.contracts.problems import Failure
 from libs.contracts.releases import Release, release_id
 from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease
 from libs.contracts.tools import InstallTool, Tool, ToolState
-from libs.runtime.bus.operation import Changed, Effect, Failure, Operation, Removed
+from libs.runtime.bus.operation import Changed, Effect, Operation, Removed
 from libs.runtime.bus.states import States
-from services.installer.domain.failures import FetchFailed
 from services.installer.ports import Bundles, Sources
 
 
@@ -48,15 +48,12 @@ class Install:
 
     async def _fetch(self, command: InstallTool, operation: Operation) -> Release:
         source = command.source
-        try:
-            async with self.sources.fetch(
-                source.git_url, source.ref, source.subdir, log=operation.say, alive=operation.alive
-            ) as checkout:
-                manifest = checkout.manifest
-                await operation.guard()
-                bundle = await self.bundles.put(checkout.bundle, checkout.digest, operation.fence)
-        except FetchFailed as failed:
-            raise Failure(failed.code, failed.message, failed.detail) from failed
+        async with self.sources.fetch(
+            source.git_url, source.ref, source.subdir, log=operation.say, alive=operation.alive
+        ) as checkout:
+            manifest = checkout.manifest
+            await operation.guard()
+            bundle = await self.bundles.put(checkout.bundle, checkout.digest, operation.fence)
         return Release(
             id=release_id(checkout.commit, source.subdir, manifest),
             commit=checkout.commit,

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.contracts.logs import LogLine
+from libs.contracts.problems import Failure
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.logs import LogWriter, Overtaken, bounded
 from services.orchestrator.domain import log_frames
-from services.orchestrator.domain.failures import Failure
 from services.orchestrator.domain.log_frames import LogPosition
 from services.orchestrator.ports import Containers, Feed
 

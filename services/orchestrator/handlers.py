@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from libs.contracts.problems import Failure
 from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease, Task
 from libs.contracts.tools import (
     RestartTool,
@@ -22,10 +23,9 @@ from libs.contracts.tools import (
     UninstallTool,
 )
 from libs.runtime.bus.attempt import Handler
-from libs.runtime.bus.operation import Away, Changed, Effect, Failure, Operation, Removed, Untouched
+from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
 from libs.runtime.bus.tasks import TaskHandler
 from services.orchestrator.domain.failures import EngineAway
-from services.orchestrator.domain.failures import Failure as EngineFailure
 from services.orchestrator.domain.plan import as_seen, build_spec, container_spec
 from services.orchestrator.ports import Builder, Containers, Workshop
 
@@ -72,7 +72,7 @@ class Start:
 
     async def act(self, command: StartTool, operation: Operation) -> Effect:
         tool = _installed(command, operation)
-        with _told():
+        with _awaiting_engine():
             async with operation.step("start"):
                 return Changed(await self.engine.start(tool, operation))
 
@@ -87,7 +87,7 @@ class Restart:
 
     async def act(self, command: RestartTool, operation: Operation) -> Effect:
         tool = _installed(command, operation)
-        with _told():
+        with _awaiting_engine():
             async with operation.step("stop"):
                 await self.engine.stop(tool, operation)
             async with operation.step("start"):
@@ -106,7 +106,7 @@ class Restart:
         try:
             stopped = await self.engine.stop(tool, operation)
             return Changed(await self.engine.run(tool) if tool.desired == "running" else stopped)
-        except EngineFailure as failure:
+        except Failure as failure:
             return Changed(_unknown(tool, failure.message))
 
 
@@ -116,7 +116,7 @@ class Stop:
 
     async def act(self, command: StopTool, operation: Operation) -> Effect:
         tool = _installed(command, operation)
-        with _told():
+        with _awaiting_engine():
             async with operation.step("stop"):
                 return Changed(await self.engine.stop(tool, operation))
 
@@ -127,7 +127,7 @@ class Stop:
             return await _looked_at(self.engine, operation)
         try:
             stopped = await self.engine.stop(tool, operation)
-        except EngineFailure as failure:
+        except Failure as failure:
             return Changed(_unknown(tool, failure.message))
         return Changed(stopped, completed=stopped.state is ToolState.STOPPED)
 
@@ -139,7 +139,7 @@ class Uninstall:
     async def act(self, command: UninstallTool, operation: Operation) -> Effect:
         """A broken tool can be uninstalled too: nothing here asks what state it is in."""
         _installed(command, operation)
-        with _told():
+        with _awaiting_engine():
             async with operation.step("remove"):
                 await operation.guard()
                 await self._remove(command)
@@ -151,7 +151,7 @@ class Uninstall:
             return await _looked_at(self.engine, operation)
         try:
             await self._remove(command)
-        except EngineFailure as failure:
+        except Failure as failure:
             if operation.problem is None:
                 raise Away(failure.message) from failure
             return await _looked_at(self.engine, operation)
@@ -169,7 +169,7 @@ class Build:
     async def act(self, task: BuildRelease, operation: Operation) -> Tool | None:
         """The built tool, with network, folders and a stopped container made ready, so that starting is one step."""
         engine, tool = self.engine, task.subject_tool
-        with _told():
+        with _awaiting_engine():
             source = await engine.workshop.source(tool)
             spec = build_spec(engine.instance, tool, source, engine.build_args)
             await operation.guard()
@@ -189,10 +189,10 @@ class StartBuilt:
     async def act(self, task: StartRelease, operation: Operation) -> Tool | None:
         """As `Start`, but what does not come up is stopped here: the tool stays installed."""
         try:
-            with _told():
+            with _awaiting_engine():
                 return await self.engine.start(task.subject_tool, operation)
         except Failure:
-            with _told():
+            with _awaiting_engine():
                 await self.engine.containers.stop(task.tool, self.engine.stop_timeout)
             raise
 
@@ -202,7 +202,7 @@ class Discard:
     engine: Engine
 
     async def act(self, task: DiscardTool, operation: Operation) -> Tool | None:
-        with _told():
+        with _awaiting_engine():
             await self.engine.containers.remove(task.tool, images=True, data=True)
             await self.engine.workshop.remove(task.tool, data=True)
         return None
@@ -238,7 +238,7 @@ async def _stopped_again(engine: Engine, command: ToolCommand, operation: Operat
     failure = operation.problem.message if operation.problem else None
     try:
         return Changed(await engine.stop(tool, operation, failure))
-    except EngineFailure as problem:
+    except Failure as problem:
         return Changed(_unknown(tool, problem.message))
 
 
@@ -248,7 +248,7 @@ async def _looked_at(engine: Engine, operation: Operation) -> Effect:
         return Untouched()
     try:
         return Changed(await engine.look(tool))
-    except EngineFailure as problem:
+    except Failure as problem:
         return Changed(_unknown(tool, problem.message))
 
 
@@ -257,11 +257,9 @@ def _unknown(tool: Tool, reason: str) -> Tool:
 
 
 @contextmanager
-def _told() -> Generator[None]:
-    """The engine's refusals as the operation's failure, its absence as a reason to wait."""
+def _awaiting_engine() -> Generator[None]:
+    """An engine that is not there is a reason to wait and no failure."""
     try:
         yield
     except EngineAway as away:
         raise Away(away.message) from away
-    except EngineFailure as failure:
-        raise Failure(failure.code, failure.message, failure.detail) from failure

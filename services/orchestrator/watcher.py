@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
+from libs.contracts.problems import Failure
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import Tool, ToolState
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.states import States
 from services.orchestrator.domain.engine_events import EngineEvent
-from services.orchestrator.domain.failures import EngineAway, Failure
+from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.observations import Observation
 from services.orchestrator.domain.plan import as_seen
 from services.orchestrator.ports import Containers, Feed

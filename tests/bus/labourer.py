@@ -21,6 +21,7 @@ from nats.aio.msg import Msg
 from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.operations import OperationAccepted, OperationEnded, OperationStarted
+from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, TASKS
 from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease, Task, TaskEnded, ToolTask
 from libs.contracts.tools import (
@@ -35,7 +36,7 @@ from libs.contracts.tools import (
 )
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.delivery import Delivery
-from libs.runtime.bus.operation import Away, Changed, Effect, Failure, Operation, Removed
+from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker

@@ -9,7 +9,7 @@ import docker
 import psutil
 import pytest
 
-from services.orchestrator.domain.failures import Failure
+from libs.contracts.problems import Failure
 from tests.engine.conftest import eventually
 from tests.orchestrator.engine_promises import WEB, Rig, ignore
 

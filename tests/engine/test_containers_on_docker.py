@@ -13,10 +13,11 @@ from typing import Any
 import docker
 import pytest
 
+from libs.contracts.problems import Failure
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.networks import ensure_network
-from services.orchestrator.domain.failures import EngineError, Failure, PortTaken, ToolExited
+from services.orchestrator.domain.failures import EngineError, PortTaken, ToolExited
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, Limits, VolumeMount
 from tests.orchestrator.behaviours import ENDS_WELL, IMAGE, SERVES, SLEEPS
 from tests.orchestrator.engine_promises import OTHER, WEB, Rig, ignore

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from libs.contracts.problems import Failure
 from services.orchestrator.domain.engine_events import EngineEvent
-from services.orchestrator.domain.failures import BuildFailed, EngineError, Failure, NotReady, PortTaken, ToolExited
+from services.orchestrator.domain.failures import BuildFailed, EngineError, NotReady, PortTaken, ToolExited
 from services.orchestrator.domain.specs import BuildSpec, ContainerSpec, VolumeMount
 from services.orchestrator.ports import Builder, Containers, Feed
 from tests.orchestrator.behaviours import (

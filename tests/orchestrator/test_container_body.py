@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
 from services.orchestrator.domain.container_body import (
     create_body,
@@ -11,7 +12,6 @@ from services.orchestrator.domain.container_body import (
     spec_hash,
     with_image_volumes,
 )
-from services.orchestrator.domain.failures import Failure
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, Limits, VolumeMount
 
 DATA = Path("/data/tools/web-abc234/data")

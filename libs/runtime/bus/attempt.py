@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from libs.contracts.operations import OperationCancelled, OperationEnded, OperationFailed, OperationSucceeded
-from libs.contracts.problems import Problem
+from libs.contracts.problems import Failure, Problem
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus.operation import (
     Away,
@@ -15,7 +15,6 @@ from libs.runtime.bus.operation import (
     Changed,
     DeadlinePassed,
     Effect,
-    Failure,
     Interrupted,
     Operation,
     Removed,

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from libs.contracts.envelope import Message
 from libs.contracts.operations import StepEnded, StepName, StepStarted
-from libs.contracts.problems import Problem
+from libs.contracts.problems import Failure, Problem
 from libs.contracts.streams import EVENTS, TASKS
 from libs.contracts.subjects import STEP
 from libs.contracts.tasks import Task, TaskEnded
@@ -22,17 +22,6 @@ from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals, woken
 from libs.runtime.bus.timing import Timing
-
-
-class Failure(Exception):
-    """The operation ends as failed, and this is said of it. Raised by handlers for what is expected to go wrong.
-
-    `code`: a stable word; the text: one sentence with cause and way out; `detail`: JSON-able, or None.
-    """
-
-    def __init__(self, code: str, message: str, detail: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.problem = Problem(code=code, message=message, detail=detail)
 
 
 class Away(Exception):

@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from libs.contracts.envelope import Undecodable, decode
-from libs.contracts.problems import Problem
+from libs.contracts.problems import Failure, Problem
 from libs.contracts.streams import EVENTS, TASKS, Consumer
 from libs.contracts.subjects import TASK
 from libs.contracts.tasks import Task, TaskEnded, ToolTask
@@ -26,7 +26,6 @@ from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.operation import (
     CancelSeen,
     DeadlinePassed,
-    Failure,
     FencedOff,
     Interrupted,
     Operation,

@@ -8,10 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.contracts.problems import Failure
 from services.orchestrator.adapters.batches import in_batches
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
-from services.orchestrator.domain.failures import EngineError, Failure
+from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage
 from services.orchestrator.ports import Children, always
 

@@ -6,9 +6,10 @@ import tarfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from libs.contracts.problems import Failure
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.domain.container_body import folder_of
-from services.orchestrator.domain.failures import EngineError, Failure
+from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import FolderMount
 
 

@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.contracts.problems import Failure
 from libs.contracts.tools import Tool
 from libs.runtime.bus import bundles
 from libs.runtime.bus.connection import Bus
 from services.orchestrator.adapters.bundles import unpack
-from services.orchestrator.domain.failures import Failure
 
 
 @dataclass(frozen=True)

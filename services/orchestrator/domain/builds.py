@@ -4,7 +4,8 @@ import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from services.orchestrator.domain.failures import BuildFailed, EngineAway, Failure
+from libs.contracts.problems import Failure
+from services.orchestrator.domain.failures import BuildFailed, EngineAway
 from services.orchestrator.domain.specs import BuildSpec
 
 LAST_LINES = 20

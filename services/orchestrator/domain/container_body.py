@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
-from services.orchestrator.domain.failures import Failure
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, VolumeMount
 
 LOG_ROTATION = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}

@@ -2,21 +2,7 @@
 
 from typing import Any
 
-from libs.contracts.problems import Problem
-
-
-class Failure(Exception):
-    """`code` is a stable word, `message` one sentence with cause and way out, `detail` what helps besides."""
-
-    def __init__(self, code: str, message: str, detail: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.detail = detail
-
-    @property
-    def problem(self) -> Problem:
-        return Problem(code=self.code, message=self.message, detail=self.detail)
+from libs.contracts.problems import Failure
 
 
 class EngineError(Failure):

@@ -7,7 +7,7 @@ volume `db` each, never meet. Labels say whose a thing is and never change over 
 import re
 from collections.abc import Mapping
 
-from services.orchestrator.domain.failures import Failure
+from libs.contracts.problems import Failure
 
 LABEL_INSTANCE = "io.machete.instance"
 LABEL_TOOL = "io.machete.tool"
