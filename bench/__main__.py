@@ -39,6 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     at, about = datetime.now(UTC), machine.described()
     say(f"{machine.line(about)}; {asked.runs} runs, both sides in turn")
     rows, failures = _measured(cases, asked.runs)
+    about["load after"] = machine.load()
     path = records.save(rows, failures, about, at)
     say(f"\n{table.markdown(rows)}\n\n{path}")
     for name, problem in failures.items():

@@ -22,14 +22,18 @@ def described() -> dict[str, str]:
         "engine": engine.docker("version", "--format", "{{.Server.Version}}"),
         "nats": nats_binary.find().version,
         "python": platform.python_version(),
-        "load": f"{os.getloadavg()[0]:.2f}",
+        "load before": load(),
     }
 
 
+def load() -> str:
+    """How many processes want to run, over the last minute: before the measuring began, those of others."""
+    return f"{os.getloadavg()[0]:.2f}"
+
+
 def line(machine: dict[str, str]) -> str:
-    """`load` is the load average when the measuring began: above 0 somebody else was at work too."""
     return (
         f"{machine['cores']} cores ({machine['processor']}), {machine['memory']}, {machine['system']}, "
         f"Docker Engine {machine['engine']}, NATS {machine['nats']}, Python {machine['python']}, "
-        f"load before {machine['load']}"
+        f"load before {machine['load before']}"
     )

@@ -1,4 +1,4 @@
-"""Measuring two things in turn, so that whatever else the machine does meets both alike."""
+"""Measuring several things in turn, so that whatever else the machine does meets all of them alike."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from bench.figures import Sample
 Measure = Callable[[], Awaitable[float]]
 
 
-async def in_turn(runs: int, ours: Measure, theirs: Measure) -> tuple[Sample, Sample]:
-    """A B A B …, after each was done once uncounted."""
-    await ours()
-    await theirs()
-    taken = [(await ours(), await theirs()) for _ in range(runs)]
-    return Sample.of([each[0] for each in taken]), Sample.of([each[1] for each in taken])
+async def in_turn(runs: int, *measures: Measure) -> list[Sample]:
+    """A B A B …, after each was done once uncounted; a sample for each, in their order."""
+    taken = [[await measure() for measure in measures] for _ in range(runs + 1)]
+    return [Sample.of(values) for values in zip(*taken[1:], strict=True)]

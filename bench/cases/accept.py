@@ -37,8 +37,7 @@ TOOLS = 1500
 CROWDED = 300
 WITNESS = "witness"
 AGAINST = "a bare FastAPI route that publishes a message of the same size to the same server and answers 202"
-
-Both = tuple[Sample, Sample]
+ALONE = "the one publish of the bare route; both as calls of the same client library, without HTTP"
 
 
 @dataclass
@@ -88,32 +87,38 @@ class Scene:
 
 async def measure(stage: Stage, runs: int) -> list[Row]:
     async with _scene(stage) as scene:
-        ours, theirs = Round(), Round()
-        mine, bares = await in_turn(
-            runs, lambda: _gateway_round(scene, ours, _once(scene)), lambda: _bare_round(scene, theirs)
+        ours, theirs, unseen = Round(), Round(), Round()
+        rates = await in_turn(
+            runs,
+            lambda: _gateway_round(scene, ours, _once(scene)),
+            lambda: _bare_round(scene, theirs),
+            lambda: scene.calls("gateway"),
+            lambda: scene.calls("bare"),
+            lambda: _gateway_round(scene, unseen, _crowded(scene)),
         )
-        waiting, beside = await in_turn(
-            runs, lambda: _gateway_round(scene, Round(), _crowded(scene)), lambda: _bare_round(scene, Round())
-        )
-        calls, publishes = await in_turn(runs, lambda: scene.calls("gateway"), lambda: scene.calls("bare"))
-    return _rows((mine, bares), (ours.skip_first(), theirs.skip_first()), (waiting, beside), (calls, publishes))
+    return _rows(rates, ours.skip_first(), theirs.skip_first())
 
 
-def _rows(rates: Both, rounds: tuple[Round, Round], crowded: Both, alone: Both) -> list[Row]:
-    """`alone` is the same without HTTP: its part of the time is what the bus takes."""
-    shares = [Sample.of([100 * rate.median / bus.median]) for rate, bus in zip(rates, alone, strict=True)]
+def _rows(rates: list[Sample], ours: Round, theirs: Round) -> list[Row]:
+    gateway, bare_route, calls, publishes, crowded = rates
+    shares = [_percent(whole, bus) for whole, bus in ((gateway, calls), (bare_route, publishes))]
     details = {
-        "server's processor time, ms a request": [Sample.of(each.served).median for each in rounds],
-        "NATS server's processor time, ms a request": [Sample.of(each.stored).median for each in rounds],
+        "the server's processor time, ms a request": [Sample.of(each.served).median for each in (ours, theirs)],
+        "NATS's processor time, ms a request": [Sample.of(each.stored).median for each in (ours, theirs)],
     }
     return [
-        Row("accept", "requests/s", rates[0], rates[1], Aim(0.6, "at least"), AGAINST, details),
-        Row("accept, half within", "ms", Sample.of(rounds[0].p50), Sample.of(rounds[1].p50)),
-        Row("accept, 99 % within", "ms", Sample.of(rounds[0].p99), Sample.of(rounds[1].p99)),
-        Row(f"accept, {TOOLS // CROWDED} waiting a tool", "requests/s", crowded[0], crowded[1]),
-        Row("accept, bus alone", "requests/s", alone[0], alone[1]),
+        Row("accept", "requests/s", gateway, bare_route, Aim(0.6, "at least"), AGAINST, details),
+        Row("accept, half within", "ms", Sample.of(ours.p50), Sample.of(theirs.p50)),
+        Row("accept, 99 % within", "ms", Sample.of(ours.p99), Sample.of(theirs.p99)),
+        Row(f"accept, {TOOLS // CROWDED} waiting a tool", "requests/s", crowded, bare_route),
+        Row("accept, bus alone", "requests/s", calls, publishes, against=ALONE),
         Row("accept, share of the bus", "% of time", shares[0], shares[1]),
     ]
+
+
+def _percent(whole: Sample, bus: Sample) -> Sample:
+    """Which part of the time the same calls take without HTTP, round by round."""
+    return Sample.of([100 * one / other for one, other in zip(whole.values, bus.values, strict=True)])
 
 
 def _once(scene: Scene) -> list[str]:

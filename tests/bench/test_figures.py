@@ -3,6 +3,7 @@
 import pytest
 
 from bench.figures import Aim, Row, Sample, percentile
+from bench.turns import Measure, in_turn
 
 
 def row(*ours: float, theirs: tuple[float, ...] = (), aim: Aim | None = None) -> Row:
@@ -42,3 +43,18 @@ def test_nothing_measured_is_no_sample() -> None:
 @pytest.mark.parametrize(("percent", "value"), [(1, 1), (50, 50), (99, 99), (99.5, 100), (100, 100)])
 def test_a_percentile_is_the_smallest_value_that_so_many_are_not_above(percent: float, value: float) -> None:
     assert percentile([float(number) for number in range(100, 0, -1)], percent) == value
+
+
+async def test_things_are_measured_in_turn_and_the_first_turn_does_not_count() -> None:
+    done: list[str] = []
+
+    def counting(name: str) -> Measure:
+        async def measure() -> float:
+            done.append(name)
+            return float(len(done))
+
+        return measure
+
+    samples = await in_turn(3, counting("a"), counting("b"))
+    assert done == ["a", "b"] * 4
+    assert [sample.values for sample in samples] == [(3, 5, 7), (4, 6, 8)]
