@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from libs.contracts.operations import OperationState
 from libs.contracts.queries import MAX_WAIT
 
+LONGEST_NAME = 64
+
 _POSITION = "The `position` of a 202: the answer shows at least what was known then."
 
 
@@ -71,7 +73,7 @@ class OperationQuery(PositionQuery):
 
 
 Nothing = Annotated[NoBody | None, Body(description="Nothing, or an empty object.")]
-ToolPath = Annotated[str, Path(description="The tool's name.", max_length=64, examples=["hello-web"])]
+ToolPath = Annotated[str, Path(description="The tool's name.", max_length=LONGEST_NAME, examples=["hello-web"])]
 ToolOrId = Annotated[str, Path(description="The tool's name or id.", max_length=64, examples=["hello-web"])]
 OperationPath = Annotated[str, Path(description="The operation's id.", max_length=64)]
 Key = Annotated[
