@@ -15,10 +15,12 @@ async def pairs(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Plat
     folder = tmp_path_factory.mktemp("pairs")
     async with split_platform(folder, gateway=2, installer=2, orchestrator=2, status=0) as platform:
         yield platform
+        assert platform.complaints() == []
 
 
 @pytest.fixture(scope="module")
 async def singles(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
     """One of each service."""
-    async with split_platform(tmp_path_factory.mktemp("singles"), status=0) as platform:
+    async with split_platform(tmp_path_factory.mktemp("singles")) as platform:
         yield platform
+        assert platform.complaints() == []

@@ -117,6 +117,21 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_build_and_a_start_fai
     assert counted(happened, "start") == {starting.tool: 1, building.tool: 1}
 
 
+@pytest.mark.xfail(
+    reason="waiting for a container's end takes a broken-off answer for an answer", raises=AssertionError
+)
+async def test_an_engine_that_goes_away_while_a_tool_starts_is_waited_for_and_breaks_nothing(away: Away) -> None:
+    platform = away.platform
+    install = await platform.api.install(fresh("starts"), platform.forge.tool("waits", waits_for_go()), start=True)
+    await until(lambda: platform.hand.running(install.tool), "it starts")
+    await asyncio.sleep(0.5)
+    await away.is_lost()
+    await away.is_back()
+    platform.let_go(install.tool)
+    await succeeded(platform, install)
+    assert not [each for each in platform.complaints() if install.operation in each]
+
+
 async def test_what_ended_while_the_engine_was_out_of_sight_is_seen_and_started_again(away: Away) -> None:
     """A tool that should run and does not is started, by an operation like any other."""
     platform = away.platform

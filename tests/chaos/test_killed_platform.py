@@ -21,6 +21,7 @@ from tests.support.platform_waiting import until
 async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
     async with whole_platform(tmp_path_factory.mktemp("killed")) as platform:
         yield platform
+        assert platform.complaints() == []
 
 
 async def kill(platform: Platform) -> None:

@@ -56,7 +56,7 @@ def children(platform: Platform) -> set[int]:
     return set(belonging_to(platform.data)) - {process.pid for process in platform.processes.values()}
 
 
-@pytest.mark.parametrize("victim", ["installer", "orchestrator", "gateway"])
+@pytest.mark.parametrize("victim", ["installer", "orchestrator", "gateway", "status"])
 async def test_installs_survive_the_death_of_a_service_in_every_step(singles: Platform, victim: str) -> None:
     with singles.hand.watching() as happened:
         async with under_way(singles) as installs:
@@ -81,6 +81,7 @@ async def test_a_killed_service_leaves_no_git_and_no_build_behind(singles: Platf
         await singles.start()
     await succeeded(singles, *installs.all)
     await until(lambda: not children(singles), "no child process is left")
+    assert not list((singles.data / "fetches").glob("fetch-*"))
 
 
 @pytest.mark.parametrize("victim", ["installer", "orchestrator"])

@@ -23,6 +23,7 @@ async def platform(
 ) -> AsyncGenerator[Platform]:
     async with split_platform(tmp_path_factory.mktemp("nats"), request.param, status=0) as platform:
         yield platform
+        assert platform.complaints() == []
 
 
 async def crash(platform: Platform, seconds: float = 0) -> None:

@@ -27,6 +27,7 @@ async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[P
         folder, gateway=2, installer=2, orchestrator=2, status=0, environment=PATIENT
     ) as platform:
         yield platform
+        assert platform.complaints() == []
 
 
 async def test_twenty_tools_with_six_commands_each_are_carried_out_in_order_one_at_a_time_and_once(

@@ -17,6 +17,7 @@ from tests.support.platform_waiting import until
 async def neighbour(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
     async with split_platform(tmp_path_factory.mktemp("neighbour"), status=0) as platform:
         yield platform
+        assert platform.complaints() == []
 
 
 async def there(platform: Platform, name: str, files: Files) -> str:

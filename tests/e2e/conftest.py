@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.platform import Platform, whole_platform
 from tests.support.platform_api import Api
+from tests.support.processes import zombies_of
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +16,7 @@ async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[P
     async with whole_platform(tmp_path_factory.mktemp("whole")) as platform:
         yield platform
         assert platform.complaints() == []
+        assert zombies_of(platform.processes["machete"].pid) == []
 
 
 @pytest.fixture

@@ -167,13 +167,12 @@ class Platform:
             raise AssertionError(f"left of {tool}: {await self.hand.seen(tool)}, {self.folder_of(tool)}") from None
 
     def complaints(self) -> list[str]:
-        """What broke in a way that nobody provided for, by the services' own words."""
-        foreseen = ("asyncio",)
+        """What broke in a way that nobody provided for, by the services' own words, in all their lives."""
         return [
-            f"{name}: {json.dumps(line)[:2000]}"
+            f"{name}: {json.dumps(line)[:3000]}"
             for name, process in self.processes.items()
-            for line in process.lines()
-            if line.get("level") in ("error", "critical") and "exception" in line and line.get("logger") not in foreseen
+            for line in process.lines(in_all_lives=True)
+            if "exception" in line
         ]
 
 

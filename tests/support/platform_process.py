@@ -98,16 +98,16 @@ class Process:
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
-    def said(self) -> str:
-        """What it wrote in its present life."""
+    def said(self, *, in_all_lives: bool = False) -> str:
+        """What it wrote, in its present life unless asked otherwise."""
         if not self.log.exists():
             return ""
-        return self.log.read_bytes()[self._begin :].decode(errors="replace")
+        return self.log.read_bytes()[0 if in_all_lives else self._begin :].decode(errors="replace")
 
-    def lines(self) -> list[dict[str, Any]]:
-        """Its log of its present life; what is no JSON is left out."""
+    def lines(self, *, in_all_lives: bool = False) -> list[dict[str, Any]]:
+        """Its log; what is no JSON is left out."""
         found: list[dict[str, Any]] = []
-        for line in self.said().splitlines():
+        for line in self.said(in_all_lives=in_all_lives).splitlines():
             try:
                 parsed = json.loads(line)
             except ValueError:
