@@ -223,9 +223,8 @@ def task_handlers(engine: Engine) -> dict[type[Task], TaskHandler]:
 
 def _installed(command: ToolCommand, operation: Operation) -> Tool:
     if operation.before is None:
-        raise Failure(
-            "tool_gone", f"{command.tool_name} is not installed any more; install it again to {command.action} it."
-        )
+        way_out = "" if isinstance(command, UninstallTool) else f"; install it again to {command.action} it"
+        raise Failure("tool_gone", f"{command.tool_name} is not installed any more{way_out}.")
     return operation.before
 
 
