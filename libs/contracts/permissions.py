@@ -6,7 +6,20 @@ answers from other eyes.
 
 from libs.contracts import subjects
 from libs.contracts.envelope import Frozen
-from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, LOGS, NAMES, PRESENCE, SOURCES, STATES, TASKS
+from libs.contracts.streams import (
+    COMMANDS,
+    DEAD_LETTERS,
+    EVENTS,
+    INSTANCE_KEY,
+    LOGS,
+    NAMES,
+    PRESENCE,
+    SOURCES,
+    STATES,
+    TASKS,
+    id_key,
+    name_key,
+)
 
 _NAMES = f"KV_{NAMES.name}"
 _PRESENCE = f"KV_{PRESENCE.name}"
@@ -26,7 +39,7 @@ class Permissions(Frozen):
 def permissions() -> dict[str, Permissions]:
     return {
         "platform": Permissions(
-            publish=("$JS.API.>", "$JS.ACK.>", "$KV.>"),
+            publish=("$JS.API.>", f"$KV.{NAMES.name}.{INSTANCE_KEY}"),
             subscribe=("_INBOX_platform.>",),
         ),
         "gateway": _gateway(),
@@ -42,7 +55,7 @@ def _gateway() -> Permissions:
             *(subject.filter() for subject in subjects.COMMAND.values()),
             subjects.RECORD.filter(),
             subjects.QUERY.filter(service="status"),
-            f"$KV.{NAMES.name}.>",
+            *(f"$KV.{NAMES.name}.{key}" for key in (name_key("*"), id_key("*"))),
             *_reads(COMMANDS.name, EVENTS.name, STATES.name, _NAMES),
         ),
         subscribe=("_INBOX_gateway.>", subjects.QUERY.filter(service="gateway")),
@@ -58,7 +71,7 @@ def _worker(service: str) -> tuple[str, ...]:
         subjects.STATE.filter(),
         subjects.LOG.filter(),
         subjects.DEAD_LETTER.filter(),
-        f"$KV.{NAMES.name}.name.*",
+        f"$KV.{NAMES.name}.{name_key('*')}",
         *_consumes(COMMANDS.name, service),
         *_reads(COMMANDS.name, EVENTS.name, STATES.name, LOGS.name, DEAD_LETTERS.name, _NAMES),
     )
