@@ -11,7 +11,6 @@ import asyncio
 import time
 from dataclasses import dataclass
 
-from libs.contracts.envelope import Undecodable
 from libs.contracts.names import is_operation_id, tool_id
 from libs.contracts.operations import OperationAccepted
 from libs.contracts.principals import Principal
@@ -20,7 +19,8 @@ from libs.contracts.queries import Answer, AuthenticateToken
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation
 from libs.contracts.subjects import RECORD, lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Kept, Refused, Stored, TooManyWaiting, Unavailable
+from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyWaiting, Unavailable
+from libs.runtime.bus.lanes import readable
 from libs.runtime.bus.names import Held, Names
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.states import States
@@ -147,7 +147,7 @@ class Gateway:
             kept = await self._bus.at(COMMANDS, stored.sequence)
             if kept is None:
                 return await self._done_already(request)
-            earlier = _command(kept)
+            earlier = readable(kept)
             if earlier is None or earlier.digest != request.digest:
                 raise problems.key_reused(request.operation)
             command = earlier
@@ -206,15 +206,13 @@ class Gateway:
         None where it is not in the lane any more: it has had its turn.
         """
         found: list[str] = []
-        kept = await self._bus.next(COMMANDS, lane(tool), 1)
-        while kept is not None and len(found) < MOST_NAMED:
-            other = _command(kept)
-            if other is not None and other.operation == operation:
+        async for kept in self._bus.each(COMMANDS, lane(tool)):
+            other = readable(kept)
+            if len(found) == MOST_NAMED or (other is not None and other.operation == operation):
                 return tuple(found)
             if other is not None:
                 found.append(other.operation)
-            kept = await self._bus.next(COMMANDS, lane(tool), kept.sequence + 1)
-        return tuple(found) if kept is not None else ()
+        return ()
 
     async def _cancel(self, operation: str, by: Principal) -> Acceptance:
         found = await self._find(operation) if is_operation_id(operation) else None
@@ -238,15 +236,6 @@ class Authentication:
             problem = Said(code="unauthenticated", message="The token shown is not valid here.")
             return Answer[Principal](status=401, problem=problem)
         return Answer[Principal](result=principal)
-
-
-def _command(kept: Kept) -> ToolCommand | None:
-    """None for what is no command of ours: the worker that is given it puts it aside."""
-    try:
-        said = kept.open().data
-    except Undecodable:
-        return None
-    return said if isinstance(said, ToolCommand) else None
 
 
 def _full(problem: Refused) -> Problem:

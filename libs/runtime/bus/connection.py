@@ -167,6 +167,13 @@ class Bus:
         """The first message under a subject (wildcards allowed) at or after a sequence, asked of the leader."""
         return await self._get(stream, {"seq": sequence, "next_by_subj": subject})
 
+    async def each(self, stream: Stream, subject: str, first: int = 1) -> AsyncGenerator[Kept]:
+        """All under a subject from a sequence on, asked for one by one: for what holds few messages."""
+        kept = await self.next(stream, subject, first)
+        while kept is not None:
+            yield kept
+            kept = await self.next(stream, subject, kept.sequence + 1)
+
     async def at(self, stream: Stream, sequence: int) -> Kept | None:
         return await self._get(stream, {"seq": sequence})
 

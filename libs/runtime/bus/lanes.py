@@ -7,7 +7,6 @@ turn it is, over any number of replicas and over every service that takes comman
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.streams import COMMANDS
@@ -48,9 +47,10 @@ class Lanes:
 
     async def overtake(self, command: ToolCommand, sequence: int) -> None:
         """Asks for an end of all that comes before this command in its lane."""
-        async for waiting in self._before(command.tool, sequence):
-            other = _readable(waiting)
-            if other is not None:
+        async for waiting in self._bus.each(COMMANDS, lane(command.tool)):
+            if waiting.sequence >= sequence:
+                return
+            if (other := readable(waiting)) is not None:
                 await self._accept(other)
                 await self._records.request_cancel(other.tool, other.operation, command.requested_by)
 
@@ -63,14 +63,8 @@ class Lanes:
         except Conflict:
             await asyncio.sleep(0)
 
-    async def _before(self, tool: str, sequence: int) -> AsyncIterator[Kept]:
-        kept = await self._bus.next(COMMANDS, lane(tool), 1)
-        while kept is not None and kept.sequence < sequence:
-            yield kept
-            kept = await self._bus.next(COMMANDS, lane(tool), kept.sequence + 1)
 
-
-def _readable(kept: Kept) -> ToolCommand | None:
+def readable(kept: Kept) -> ToolCommand | None:
     """The command, unless nobody can read it: then whoever it is handed to takes it off the lane."""
     try:
         message = kept.open().data

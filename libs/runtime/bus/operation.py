@@ -144,10 +144,8 @@ class Operation:
     async def _said(self) -> AsyncIterator[Message]:
         """All that was said of this operation beside its record."""
         subject = STEP.build({"tool": self.tool, "operation": self.id})
-        kept = await self.bus.next(EVENTS, subject, 1)
-        while kept is not None:
+        async for kept in self.bus.each(EVENTS, subject):
             yield kept.open().data
-            kept = await self.bus.next(EVENTS, subject, kept.sequence + 1)
 
     async def ask(self, kind: type[Task], **given: Any) -> Tool | None:
         """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem.
@@ -195,10 +193,8 @@ class Operation:
 async def answered(bus: Bus, task: Task) -> TaskEnded | None:
     """The answer to a task under its own fence, if there is one."""
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
-    kept = await bus.next(EVENTS, subject, task.fence + 1)
-    while kept is not None:
+    async for kept in bus.each(EVENTS, subject, task.fence + 1):
         message = kept.open().data
         if isinstance(message, TaskEnded) and (message.what, message.fence) == (task.what, task.fence):
             return message
-        kept = await bus.next(EVENTS, subject, kept.sequence + 1)
     return None

@@ -31,14 +31,8 @@ class States:
 
     async def all(self) -> list[ToolRecorded]:
         """Of every tool that ever was, its last record."""
-        found: list[ToolRecorded] = []
-        kept = await self._bus.next(STATES, STATE.filter(), 1)
-        while kept is not None:
-            message = kept.open().data
-            if isinstance(message, ToolRecorded):
-                found.append(message)
-            kept = await self._bus.next(STATES, STATE.filter(), kept.sequence + 1)
-        return found
+        said = [kept.open().data async for kept in self._bus.each(STATES, STATE.filter())]
+        return [message for message in said if isinstance(message, ToolRecorded)]
 
     async def record(self, ended: OperationEnded, sequence: int) -> None:
         """Makes the terminal event's state the tool's, unless a later record has spoken.
