@@ -66,9 +66,24 @@ async def door(
         service = Service(service.name, service.routes, service.run, service.health, authenticate)
     async with served(service, data=data) as running:
         token = (data / "admin.token").read_text().strip()
-        running.client.headers["authorization"] = f"Bearer {token}"
-        running.client.timeout = httpx.Timeout(30)
-        yield Door(data, token, running.client, running.stranger)
+        async with clients(running.port, token) as (client, stranger):
+            yield Door(data, token, client, stranger)
+
+
+@asynccontextmanager
+async def clients(port: int, token: str) -> AsyncGenerator[tuple[httpx.AsyncClient, httpx.AsyncClient]]:
+    """One who shows the token, and one who does not.
+
+    Each request has a connection of its own: on a kept one, asyncio's own loop sends the second half of an answer
+    only when the first was acknowledged, which takes the client 40 ms.
+    """
+    address, apart = f"http://127.0.0.1:{port}", httpx.Limits(max_keepalive_connections=0)
+    async with (
+        httpx.AsyncClient(base_url=address, limits=apart, timeout=30) as client,
+        httpx.AsyncClient(base_url=address, limits=apart, timeout=30) as stranger,
+    ):
+        client.headers["authorization"] = f"Bearer {token}"
+        yield client, stranger
 
 
 def accepted(response: httpx.Response) -> dict[str, Any]:

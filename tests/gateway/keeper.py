@@ -27,7 +27,7 @@ from libs.runtime.http.server import listen
 from libs.runtime.service import run, serve
 from services.gateway.app import build
 from services.gateway.settings import Settings
-from tests.gateway.doors import Door, gateway_settings
+from tests.gateway.doors import Door, clients, gateway_settings
 from tests.support.processes import state_of, until
 from tests.support.stage import Stage
 
@@ -138,11 +138,7 @@ async def keeper(
         except EOFError:
             raise RuntimeError(f"the gateway did not start: {output.read_text()}") from None
         token = (data / "admin.token").read_text().strip()
-        address = f"http://127.0.0.1:{port}"
-        async with (
-            httpx.AsyncClient(base_url=address, headers={"authorization": f"Bearer {token}"}, timeout=30) as client,
-            httpx.AsyncClient(base_url=address) as stranger,
-        ):
+        async with clients(port, token) as (client, stranger):
             yield Keeper(data, token, client, stranger, process, output)
     finally:
         process.kill()
