@@ -31,6 +31,7 @@ from libs.contracts.envelope import Envelope, Frozen, Message, decode, envelop
 from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
+from libs.contracts.subjects import QUERY
 from libs.runtime import tracing
 from libs.runtime.bus.replies import Replies
 
@@ -198,7 +199,7 @@ class Bus:
         try:
             reply = await self.nats.request(question.subject, payload, timeout=patience)
         except (NatsTimeout, NoRespondersError) as problem:
-            service = question.subject.split(".")[3]
+            service = QUERY.parse(question.subject)["service"]
             raise Unavailable(f"the {service} service does not answer; is it running?") from problem
         answer = Answer[result].model_validate_json(reply.data)
         if answer.result is None:

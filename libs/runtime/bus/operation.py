@@ -29,7 +29,7 @@ class Away(Exception):
 
 
 class FencedOff(Exception):
-    """Another worker owns the operation, or it has ended: stop without a trace, do not acknowledge."""
+    """Another worker owns the operation, or it has ended: stop without a trace, and leave its command to that one."""
 
 
 class CancelSeen(Exception):
@@ -109,12 +109,11 @@ class Operation:
         await self.log.write(lines)
 
     @asynccontextmanager
-    async def step(self, name: StepName) -> AsyncGenerator[None]:
+    async def step(self, name: StepName, delivery: int = 0) -> AsyncGenerator[None]:
         """Says when a part begins, and how it ended, whatever ended it."""
         about = {"operation": self.id, "tool": self.tool, "fence": self.fence, "step": name}
-        await self.bus.publish(
-            EVENTS, StepStarted.model_validate({**about, "started_at": datetime.now(UTC)}), correlation=self.id
-        )
+        begun = StepStarted.model_validate({**about, "delivery": delivery, "started_at": datetime.now(UTC)})
+        await self.bus.publish(EVENTS, begun, correlation=self.id)
         state: Literal["succeeded", "failed", "cancelled"] = "failed"
         try:
             yield
@@ -198,3 +197,14 @@ async def answered(bus: Bus, task: Task) -> TaskEnded | None:
         if isinstance(message, TaskEnded) and (message.what, message.fence) == (task.what, task.fence):
             return message
     return None
+
+
+async def begun_by_another(bus: Bus, task: Task, delivery: int) -> bool:
+    """Whether a worker that was given the task later than this has begun it under the same fence."""
+    subject = STEP.build({"tool": task.tool, "operation": task.operation})
+    async for kept in bus.each(EVENTS, subject, task.fence + 1):
+        message = kept.open().data
+        if isinstance(message, StepStarted) and (message.step, message.fence) == (task.step, task.fence):
+            if message.delivery >= delivery:
+                return True
+    return False

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import get_args
 
 from libs.contracts.names import random_word
+from libs.contracts.operations import Kind
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provisioned
 from libs.runtime.bus.timing import Timing
@@ -54,10 +56,9 @@ async def _break_when(closed: asyncio.Event) -> None:
 
 
 def timing_of(settings: Settings) -> Timing:
-    kinds = ("install", "start", "stop", "restart", "uninstall")
     return Timing(
         ack_wait=settings.ack_wait,
         heartbeat=settings.heartbeat,
         watchdog_bound=settings.watchdog_bound,
-        deadlines={kind: settings.deadline(kind) for kind in kinds},
+        deadlines={kind: settings.deadline(kind) for kind in get_args(Kind)},
     )
