@@ -115,7 +115,10 @@ StepName = Literal["fetch", "build", "start", "stop", "remove"]
 
 
 class StepStarted(Message):
-    """Part of an operation began under this fence; a step of a lower fence than the newest is history."""
+    """Part of an operation began under this fence; a step of a lower fence than the newest is history.
+
+    `delivery` counts how often the task that it belongs to had been handed out by then, 0 where it is none.
+    """
 
     type = "machete.operation.step-started.v1"
     subject_form = STEP
@@ -123,6 +126,7 @@ class StepStarted(Message):
     tool: ToolId
     fence: int
     step: StepName
+    delivery: int = 0
     started_at: datetime
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import structlog
 from nats.aio.msg import Msg
-from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.operations import OperationAccepted, OperationEnded, OperationStarted
 from libs.contracts.problems import Failure
@@ -44,6 +43,7 @@ from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.worker import Worker
 from libs.runtime.children import Children
 from tests.bus.effects import Effects
+from tests.bus.losing import lose_answers
 from tests.bus.sketch import tool as sketch_tool
 
 TICKER = Path(__file__).with_name("ticker.py")
@@ -142,7 +142,10 @@ class Labourer:
             bus = await stack.enter_async_context(
                 connect(orders.url, user=orders.user, password=orders.password, service=orders.user, source=orders.name)
             )
-            self._lose_answers(bus)
+            if orders.loses:
+                self._lose_the_first_answers(bus)
+            if orders.mute:
+                self._silence_heartbeats(bus)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             if orders.commands:
                 consumer = COMMANDS.consumers[0 if orders.user == "installer" else 1]
@@ -246,20 +249,23 @@ class Labourer:
         self.here(f"after {point}", operation)
         return done
 
-    def _lose_answers(self, bus: Bus) -> None:
-        """What is stored is stored, and at the first try nobody is told; or heartbeats go nowhere."""
+    def _lose_the_first_answers(self, bus: Bus) -> None:
+        seen: set[tuple[str, bytes]] = set()
+
+        async def lost(subject: str, payload: bytes) -> bool:
+            if (subject, payload) in seen:
+                return False
+            seen.add((subject, payload))
+            print(LOST, subject, flush=True)
+            return True
+
+        lose_answers(bus, lost)
+
+    def _silence_heartbeats(self, bus: Bus) -> None:
         ask: Callable[..., Awaitable[Msg]] = bus.nats.request
-        lost: set[tuple[str, bytes]] = set()
 
         async def asking(subject: str, payload: bytes = b"", **more: Any) -> Msg:
-            if self.orders.mute and payload == Msg.Ack.Progress:
-                return Msg(bus.nats)
-            answer = await ask(subject, payload, **more)
-            if self.orders.loses and more.get("headers") and (subject, payload) not in lost:
-                lost.add((subject, payload))
-                print(LOST, subject, flush=True)
-                raise NatsTimeout
-            return answer
+            return Msg(bus.nats) if payload == Msg.Ack.Progress else await ask(subject, payload, **more)
 
         bus.nats.request = asking  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -6,16 +6,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.operations import OperationStarted, OperationSucceeded
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus.connection import Bus, Conflict
 from libs.runtime.bus.records import Record, Records, accepted
 from tests.bus.hub import Hub, on_both_servers
+from tests.bus.losing import lose_answers
 from tests.bus.sketch import ADMIN, command
 
 RACERS = 50
@@ -40,18 +39,17 @@ def end_of(each: ToolCommand, fence: int) -> OperationSucceeded:
 
 def loses_the_answer(bus: Bus, meanwhile: Callable[[], Awaitable[object]] | None = None) -> None:
     """The next message is stored, something else happens, and its acknowledgement never arrives."""
-    ask = bus.nats.request
+    left = [1]
 
-    async def asking(*what: Any, **more: Any) -> Any:
-        answer = await ask(*what, **more)
-        if not more.get("headers"):
-            return answer
-        bus.nats.request = ask
+    async def lost(subject: str, payload: bytes) -> bool:
+        if not left:
+            return False
+        left.pop()
         if meanwhile is not None:
             await meanwhile()
-        raise NatsTimeout
+        return True
 
-    bus.nats.request = asking
+    lose_answers(bus, lost)
 
 
 @on_both_servers

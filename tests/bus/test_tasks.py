@@ -14,7 +14,7 @@ from tests.bus.hub import Hub, on_both_servers
 from tests.bus.labourer import KILL, Halt, Job
 from tests.bus.sketch import command, install, tool
 
-BUILDS = {"lathe": Job(tasks=True)}
+BUILDS = {"lathe": Job(tasks=True), "mill": Job(tasks=True)}
 
 
 @on_both_servers
@@ -88,6 +88,25 @@ async def test_a_worker_woken_from_a_pause_leaves_its_task_to_its_successor(hub:
     assert second_stretch.ended
     assert hub.effects.signs_after("first", second_stretch.begun + 1) == 0
     assert len(await hub.answers(lathe)) == 1
+
+
+@on_both_servers
+async def test_a_task_that_reached_a_paused_worker_is_left_to_the_one_that_does_it(hub: Hub):
+    """It lies in its socket when it wakes up, and looks new to it."""
+    hub.hire("installer", "installer", jobs=BUILDS)
+    first = hub.hire("orchestrator", "first", jobs=BUILDS)
+    warm_up = install("lathe")
+    await hub.submit(warm_up)
+    await hub.ended(warm_up)
+    first.pause()
+    mill = install("mill")
+    await hub.submit(mill)
+    hub.hire("orchestrator", "second", jobs={"mill": Job(seconds=1.5, tasks=True)})
+    await hub.acting(mill, "second", "build")
+    first.wake()
+    (ended,) = await hub.settled(mill)
+    assert isinstance(ended, OperationSucceeded)
+    assert [each.worker for each in hub.effects.of(mill.operation, "build")] == ["second"]
 
 
 @on_both_servers

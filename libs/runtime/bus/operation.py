@@ -204,7 +204,8 @@ async def begun_by_another(bus: Bus, task: Task, delivery: int) -> bool:
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
     async for kept in bus.each(EVENTS, subject, task.fence + 1):
         message = kept.open().data
-        if isinstance(message, StepStarted) and (message.step, message.fence) == (task.step, task.fence):
-            if message.delivery >= delivery:
-                return True
+        if not isinstance(message, StepStarted) or (message.step, message.fence) != (task.step, task.fence):
+            continue
+        if message.delivery >= delivery:
+            return True
     return False

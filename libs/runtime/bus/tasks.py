@@ -30,6 +30,7 @@ from libs.runtime.bus.operation import (
     Interrupted,
     Operation,
     answered,
+    begun_by_another,
 )
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals
@@ -113,6 +114,8 @@ class TaskWorker:
             raise FencedOff(task.operation)
         if where is Standing.CANCELLED and not task.relentless:
             ended = _ended(task, "cancelled")
+        elif delivery.lapsed() or await begun_by_another(self._bus, task, delivery.deliveries):
+            raise Interrupted(task.operation)
         else:
             ended = await self._work(task, delivery)
         if ended is None:
@@ -143,7 +146,7 @@ class TaskWorker:
         )
         async with writer.writing():
             try:
-                state = await under_watch(lambda: self._act(task, operation), operation)
+                state = await under_watch(lambda: self._act(task, operation, delivery.deliveries), operation)
                 return _ended(task, "succeeded", state=state)
             except (CancelSeen, DeadlinePassed):
                 return _ended(task, "cancelled")
@@ -164,8 +167,8 @@ class TaskWorker:
         said = f"MACHETE failed at {task.what} {MAX_DELIVERIES} times; its log says more."
         return _ended(task, "failed", error=Problem(code="internal_error", message=said))
 
-    async def _act(self, task: Task, operation: Operation) -> Tool | None:
-        async with operation.step(task.step):
+    async def _act(self, task: Task, operation: Operation, delivery: int) -> Tool | None:
+        async with operation.step(task.step, delivery):
             return await self._handlers[type(task)].act(task, operation)
 
 
