@@ -67,6 +67,8 @@ async def status(shared_stage: Stage) -> AsyncGenerator[Status]:
         await bus.nats.flush()
         yield said
         said.hold.set()
+        # So that whoever asks next is told at once that nobody is here.
+        await bus.nats.drain()
 
 
 @pytest.mark.parametrize(
