@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+
+from bench.children import dying_with_us
 
 KINDS = {
     "container": (["ps", "--all"], ["rm", "--force", "--volumes"]),
@@ -33,27 +36,26 @@ async def run(*argv: str, env: dict[str, str] | None = None) -> str:
 
 
 @asynccontextmanager
-async def starts(image: str) -> AsyncGenerator[Callable[[], Awaitable[object]]]:
+async def starts(image: str) -> AsyncGenerator[Callable[[], Awaitable[None]]]:
     """A call that returns when the engine has started another container of this image."""
     since = f"{time.time():.3f}"  # so that none is missed while this connects
-    argv = (
-        "docker",
-        "events",
-        "--since",
-        since,
-        "--filter",
-        "event=start",
-        "--filter",
-        f"image={image}",
-        "--format",
-        "{{.ID}}",
+    chosen = [word for what in ("event=start", f"image={image}") for word in ("--filter", what)]
+    argv = [shutil.which("docker") or "/usr/bin/docker", "events", "--since", since, *chosen, "--format", "{{.ID}}"]
+    process = await asyncio.create_subprocess_exec(
+        *dying_with_us(argv), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
-    process = await asyncio.create_subprocess_exec(*argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    assert process.stdout is not None
+    events = process.stdout
+    assert events is not None
+
+    async def another() -> None:
+        if not await events.readline():
+            raise CommandFailed(f"`{' '.join(argv)}` ended")
+
     try:
-        yield process.stdout.readline
+        yield another
     finally:
-        process.terminate()
+        if process.returncode is None:
+            process.terminate()
         await process.wait()
 
 

@@ -14,8 +14,9 @@ from typing import Any
 
 import httpx
 
+from bench.children import running
 from bench.probe import first_answer
-from bench.stage import Stage, free_port, running
+from bench.stage import Stage, free_port
 from deploy.setup.images import build_args
 from libs.runtime.bus.connection import connect
 from libs.runtime.bus.provision import provisioned

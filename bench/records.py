@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench import machine, table
+from bench.children import ROOT
 from bench.figures import Row
-from bench.stage import ROOT
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENT = ROOT / "docs" / "bench.md"

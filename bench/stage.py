@@ -9,23 +9,18 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
-import sys
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import engine
 from libs.runtime.datalock import DataHeld, DataLock
-from libs.runtime.embedded import LAUNCHER
 
-ROOT = Path(__file__).resolve().parents[1]
 PREFIX = "machete-bench-"
 LABEL = "io.machete.bench"
 INSTANCE_LABEL = "io.machete.instance"
-STOPS_WITHIN = 20.0
 
 
 @dataclass(frozen=True)
@@ -102,31 +97,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-@contextmanager
-def running(argv: Sequence[str | Path], env: Mapping[str, str], log: Path) -> Generator[subprocess.Popen[bytes]]:
-    """A process that dies with this one, even with kill -9; stopped by SIGTERM at the end.
-
-    To be entered on the main thread. The way there costs it some 15 ms, which no measurement takes off.
-    """
-    launcher = [sys.executable, "-I", "-S", str(LAUNCHER), str(os.getpid())]
-    with log.open("ab") as said:
-        process = subprocess.Popen(
-            [*launcher, *map(str, argv)],
-            env=dict(env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=said,
-            stderr=said,
-            start_new_session=True,
-        )
-    try:
-        yield process
-    finally:
-        process.terminate()
-        try:
-            process.wait(STOPS_WITHIN)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()

@@ -20,10 +20,11 @@ from nats.js import api
 
 from bench import bare, processes
 from bench.bus_alone import Calls
+from bench.children import running
 from bench.figures import Aim, Row, Sample
 from bench.loadgen import Load, Outcome
 from bench.probe import first_answer
-from bench.stage import Stage, free_port, running
+from bench.stage import Stage, free_port
 from bench.turns import in_turn
 from libs.contracts.names import random_word, tool_id
 from libs.contracts.permissions import Permissions, permissions

@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 
 from bench import engine
+from bench.children import ROOT
 from bench.figures import Aim, Row
 from bench.platform import platform
-from bench.stage import ROOT, Stage
+from bench.stage import Stage
 from bench.turns import in_turn
 from deploy.githost import GitHost, git_environment
 from deploy.setup.images import build_args

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bench import engine
+from bench.children import ROOT
 from bench.figures import Aim, Row
 from bench.platform import Platform, platform
 from bench.probe import seconds_until_answer
-from bench.stage import ROOT, Stage, free_port
+from bench.stage import Stage, free_port
 from bench.turns import in_turn
 from deploy.githost import GitHost
 
@@ -22,7 +23,7 @@ HEALTH = "/health"
 INSIDE = 8080
 NAME = "bench-start"
 
-Started = Callable[[], Awaitable[object]]
+Started = Callable[[], Awaitable[None]]
 
 
 async def measure(stage: Stage, runs: int) -> list[Row]:

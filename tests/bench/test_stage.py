@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from bench import engine
-from bench.stage import PREFIX, ROOT, stage
+from bench.children import ROOT
+from bench.stage import PREFIX, stage
 from deploy.setup.images import BUSYBOX
 
 # Starts a child and a labelled container, says where, and never ends by itself.
@@ -19,7 +20,8 @@ KILLED = f"""
 import sys
 from pathlib import Path
 from bench import engine
-from bench.stage import running, stage
+from bench.children import running
+from bench.stage import stage
 
 with stage() as bench, running(["/bin/sleep", "600"], bench.environment(), bench.folder / "log") as child:
     made = engine.docker("run", "-d", "--label", bench.label, "{BUSYBOX}", "sleep", "600")
