@@ -6,7 +6,7 @@ What is slow to import is imported while the NATS server starts, so that both to
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from libs.runtime.service import Service
 
 PLATFORM = "platform"
+SETTLES_WITHIN = 10.0
+LOOK_EVERY = 0.02
 # Questions go to status while the gateway starts; whatever depends on nothing comes first.
 ORDER = ("gateway", "status", "installer", "orchestrator")
 
@@ -41,7 +43,7 @@ class Running:
 
 
 async def run(settings: Settings, ready: Callable[[Running], None]) -> None:
-    """Runs until SIGTERM or SIGINT; `ready` is called when all services have started.
+    """Runs until SIGTERM or SIGINT; `ready` is called when all services have started and are well.
 
     Raises before anything is started: `SettingsError`, `DataHeld` for a folder that another platform holds,
     `BadToken`, `PortTaken`, and whatever keeps the NATS server from starting. Later, `ServiceBroke`.
@@ -62,7 +64,8 @@ async def run(settings: Settings, ready: Callable[[Running], None]) -> None:
                 services = _assemble(data=settings.data, nats_url=nats.url)
                 lock.announce(url)
 
-                def say() -> None:
+                async def say() -> None:
+                    await _settled(services)
                     ready(Running(url, settings.data, nats.url, nats.version, first))
 
                 await _serve(services, settings, say, listener)
@@ -105,10 +108,30 @@ async def _provision(nats: EmbeddedNats, settings: Settings) -> None:
         await provision(bus, ack_wait=settings.ack_wait)
 
 
-async def _serve(services: list[Service], settings: Settings, ready: Callable[[], None], listener: socket) -> None:
+async def _serve(
+    services: list[Service], settings: Settings, say: Callable[[], Coroutine[Any, Any, None]], listener: socket
+) -> None:
     from libs.runtime.service import serve
 
-    await serve(services, settings, ready=ready, listener=listener)
+    saying: list[asyncio.Task[None]] = []
+    try:
+        await serve(services, settings, ready=lambda: saying.append(asyncio.create_task(say())), listener=listener)
+    finally:
+        for task in saying:
+            task.cancel()
+        await asyncio.gather(*saying, return_exceptions=True)
+    for task in saying:
+        if not task.cancelled():
+            task.result()
+
+
+async def _settled(services: list[Service]) -> None:
+    """Returns when all are well, which is a moment after they have started; what is not soon, health tells of."""
+    for _ in range(int(SETTLES_WITHIN / LOOK_EVERY)):
+        checks = [check for each in services for check in await each.health()]
+        if all(check.ok or not check.critical for check in checks):
+            return
+        await asyncio.sleep(LOOK_EVERY)
 
 
 def _reachable(settings: Settings, listening: str) -> str:

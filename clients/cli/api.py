@@ -54,7 +54,7 @@ class Api:
             answer = connection.getresponse()
             if answer.status != 200:
                 _good(answer.status, _parsed(answer.read()))
-            while line := answer.readline():
+            while (line := answer.readline()).endswith(b"\n"):
                 yield json.loads(line)
         except (OSError, http.client.HTTPException) as problem:
             raise Unreachable(self.place.url, problem) from problem

@@ -33,11 +33,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", metavar="DIR", help="keep everything in this folder (default: MACHETE_DATA)")
     parser.add_argument("--port", type=int, help="listen on this port; 0 takes any free one (default: 8080)")
     parser.add_argument("--host", help="listen on this address (default: 127.0.0.1, this machine alone)")
+    parser.add_argument("--json", action="store_true", help="say where it is as one JSON object")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
     chosen = {name: value for name, value in vars(parser().parse_args(arguments)).items() if value is not None}
+    say = _say_json if chosen.pop("json") else _say
     # Nothing is thrown away while all is imported; `serve()` lets the collector work once everything stands.
     gc.disable()
     # structlog would load it for tracebacks that nobody sees here: a tenth of a second, and three megabytes.
@@ -54,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         settings = _settings(chosen)
         logging.configure(settings.log_level, _log_format(settings))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(whole.run(settings, _say))
+            runner.run(whole.run(settings, say))
     except SettingsError as error:
         return _refused(error)
     except KeyboardInterrupt:
@@ -120,6 +122,16 @@ def _say(running: Running) -> None:
         "",
     ]
     print("\n".join(lines), flush=True)
+
+
+def _say_json(running: Running) -> None:
+    import json
+
+    token = str(running.data / "admin.token")
+    print(
+        json.dumps({"url": running.url, "data": str(running.data), "token_file": token, "nats": running.nats}),
+        flush=True,
+    )
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import time
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from clients.cli.api import Api, Unreachable
+from clients.cli.api import Api
 from clients.cli.exits import FAILED, OK, UNREACHABLE, Ending
 from clients.cli.output import console, note, safe
 
@@ -85,13 +85,21 @@ class Watcher:
         return f"{self._operation['kind']} {self._operation['tool_name']}: {what}"
 
     def _follow_log(self) -> None:
-        try:
-            for line in self._api.lines(self._operation["links"]["log"], follow=True):
-                self._say(f"  {line['text']}", "dim")
-        except Unreachable:
-            return  # the steps are asked for again and again, and that says what there is to say
-        except Ending as problem:
-            note(f"the log cannot be shown: {problem.message}")
+        """Whatever cuts it short, it goes on behind the line shown last."""
+        shown = 0
+        while True:
+            try:
+                for place, line in enumerate(self._api.lines(self._operation["links"]["log"], follow=True)):
+                    if place >= shown:
+                        self._say(f"  {line['text']}", "dim")
+                        shown += 1
+            except Ending as problem:
+                if problem.exit_code != UNREACHABLE:
+                    note(f"the log cannot be shown: {problem.message}")
+                    return
+            if self._operation["state"] in ENDED:
+                return
+            time.sleep(QUICK)
 
     def _say(self, text: str, style: str) -> None:
         from rich.text import Text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import stat
 from collections.abc import AsyncGenerator
@@ -22,9 +23,9 @@ pytestmark = pytest.mark.timeout(180)
 
 
 @asynccontextmanager
-async def up(shell: Shell, data: Path, *more: str) -> AsyncGenerator[tuple[Running, str]]:
+async def up(shell: Shell, data: Path, port: int = 0) -> AsyncGenerator[tuple[Running, str]]:
     """A platform, and where it answers. Ended in the end, if the test did not."""
-    running = await shell.begin("up", "--data", str(data), "--port", "0", *more)
+    running = await shell.begin("up", "--data", str(data), "--port", str(port))
     try:
         await running.until("Ctrl-C stops the platform.")
         yield running, json.loads((data / "lock").read_text())["url"]
@@ -53,6 +54,16 @@ async def test_from_nothing_to_a_platform_that_the_command_finds(lost: Shell, da
         examined = (await lost.run("doctor", "--json", MACHETE_DATA=str(data))).json
         states = {each["name"]: each["state"] for each in examined["checks"]}
         assert (states["platform"], states["port"], states["nats port"]) == ("ok", "ok", "ok")
+
+
+async def test_for_programs_it_says_where_it_is_as_json(lost: Shell, data: Path):
+    running = await lost.begin("up", "--data", str(data), "--port", "0", "--json")
+    said = json.loads(await running.until("}\n"))
+    running.terminate()
+    assert (await running.end()).code == 0
+    assert said["data"] == str(data)
+    assert said["url"].startswith("http://127.0.0.1:")
+    assert said["token_file"] == str(data / "admin.token")
 
 
 async def test_a_second_start_on_the_same_data_says_who_holds_it(lost: Shell, data: Path):
@@ -95,6 +106,27 @@ async def test_killed_it_takes_its_nats_server_along(lost: Shell, data: Path):
         await until(lambda: not belonging_to(data), within=5)
         listed = await lost.run("list", MACHETE_DATA=str(data))
         assert listed.code == 3
+
+
+async def test_who_waits_goes_on_after_the_platform_was_killed_and_started_again(lost: Shell, data: Path):
+    lost.environment |= {"MACHETE_GIT_PROTOCOLS": "http", "MACHETE_DATA": str(data)}
+    port = closed_port()
+    async with await asyncio.start_server(lambda *_: None, "127.0.0.1", 0) as silent:
+        url = f"http://127.0.0.1:{silent.sockets[0].getsockname()[1]}/never.git"
+        async with up(lost, data, port) as (platform, _):
+            waiting = await lost.begin("install", url)
+            await waiting.until("● fetch: running")
+            operation = re.search(r"op-\w+", waiting.out)
+            assert operation is not None
+            os.kill(platform.pid, signal.SIGKILL)
+            await platform.end()
+        async with up(lost, data, port):
+            cancel = await lost.run("cancel", operation[0])
+            said = await waiting.end()
+    assert cancel.code == 0, cancel
+    assert said.code == 1, said
+    assert "does not answer" in said.err
+    assert "install never: cancelled" in said.out
 
 
 @pytest.mark.parametrize(
