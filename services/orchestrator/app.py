@@ -43,7 +43,7 @@ def build(settings: Settings) -> Service:
                 instance=connected.instance,
                 containers=containers,
                 builder=BuildxBuilder(docker, children, settings.data / "buildx"),
-                workshop=DiskWorkshop(connected.bus, tools),
+                workshop=DiskWorkshop(connected.bus, tools, children),
                 build_args=settings.build_args,
                 stop_timeout=settings.stop_timeout,
             )

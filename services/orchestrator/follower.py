@@ -40,8 +40,8 @@ class Follower:
             try:
                 async with lease(self.bus, "logs.local"):
                     await self._follow_all()
-            except* LeaseLost:
-                log.warning("somebody else follows the logs now")
+            except* (LeaseLost, Unavailable) as lost:
+                log.warning("the logs are not followed from here for now", problem=str(lost.exceptions[0]))
             finally:
                 await self._leave_all()
 

@@ -15,7 +15,7 @@ from libs.contracts.problems import Failure
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import Tool, ToolState
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.states import States
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway
@@ -60,6 +60,9 @@ class Watcher:
                     await self._while_connected()
                 except* EngineAway as away:
                     await self._lost(str(away.exceptions[0]))
+                except* Unavailable as outage:
+                    self.version = None
+                    log.warning("nobody can be told; everything is looked at again", problem=str(outage.exceptions[0]))
                 await asyncio.sleep(RETRY)
 
     async def _while_connected(self) -> None:

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import pytest
+
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import BuildFailed, EngineAway
 from services.orchestrator.domain.specs import BuildSpec
@@ -88,6 +90,14 @@ def test_an_engine_lost_in_a_build_is_not_the_builds_failure():
         "ERROR: failed to receive status: rpc error: code = Unavailable desc = error reading from server: EOF"
     )
     assert isinstance(failure, EngineAway)
+
+
+@pytest.mark.parametrize("words", ["connection reset by peer", "code = Unavailable", "transport is closing"])
+def test_a_step_that_fails_with_the_engines_last_words_is_the_builds_failure(words: str):
+    failure = failure_of(
+        f'ERROR: failed to solve: process "/bin/sh -c false # {words}" did not complete successfully: exit code: 1'
+    )
+    assert isinstance(failure, BuildFailed)
 
 
 def test_a_build_log_carries_no_escape_sequences():

@@ -70,7 +70,7 @@ def test_without_a_port_nothing_is_published():
     body = create_body(replace(SPEC, port=None), None, DATA)
     assert "ExposedPorts" not in body
     assert "PortBindings" not in body["HostConfig"]
-    assert names.LABEL_PORT not in body["Labels"]
+    assert body["Labels"][names.LABEL_PORT] == "", "said, so that an image's own label does not stand there"
 
 
 def test_the_order_of_the_environment_does_not_make_another_container():
@@ -137,3 +137,18 @@ def test_a_network_has_its_owners_labels_and_the_engines_addresses_unless_told()
         "Labels": {"io.machete.instance": "abcd2345", "io.machete.tool": "web-abc234"},
     }
     assert network_body(SPEC, "10.213.0.16/28")["IPAM"] == {"Config": [{"Subnet": "10.213.0.16/28"}]}
+
+
+@pytest.mark.parametrize("paths", [(".", "sub"), ("sub", "."), ("a", "a/b"), ("a/b/c", "a")])
+def test_a_mount_within_a_mount_is_refused(paths: tuple[str, str]):
+    """Else a tool puts a link to the host in place of the inner one, and the engine follows it at its next restart."""
+    folders = tuple(FolderMount(path, f"/in/{number}") for number, path in enumerate(paths))
+    with pytest.raises(Failure, match="one within the other") as refused:
+        create_body(replace(SPEC, folders=folders), None, DATA)
+    assert refused.value.problem.code == "mount_refused"
+
+
+def test_folders_beside_each_other_are_mounted():
+    folders = (FolderMount("a", "/a"), FolderMount("ab", "/ab"), FolderMount("a", "/again"))
+    mounts = create_body(replace(SPEC, folders=folders), None, DATA)["HostConfig"]["Mounts"]
+    assert [mount["Target"] for mount in mounts if mount["Type"] == "bind"] == ["/a", "/ab", "/again"]

@@ -27,7 +27,7 @@ from nats.errors import TimeoutError as NatsTimeout
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from libs.contracts.envelope import Envelope, Frozen, Message, decode, envelop
+from libs.contracts.envelope import Envelope, Frozen, Message, Undecodable, decode, envelop
 from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
@@ -88,6 +88,14 @@ class Kept:
 
     def open(self) -> Envelope[Message]:
         return decode(self.data, self.subject)
+
+    def message(self) -> Message | None:
+        """None for what cannot be read: it is logged and passed over, for no stored message may end a process."""
+        try:
+            return self.open().data
+        except Undecodable as problem:
+            log.error("a stored message cannot be read", subject=self.subject, sequence=self.sequence, why=str(problem))
+            return None
 
 
 class Bus:

@@ -30,8 +30,7 @@ class LeaseLost(Exception):
 @asynccontextmanager
 async def lease(bus: Bus, key: str) -> AsyncGenerator[None]:
     """Waits until it is ours; breaks the block with `LeaseLost` (in an exception group) when it is not any more."""
-    bucket = await bus.jetstream.key_value(PRESENCE.name)
-    revision = await _acquire(bucket, key, bus.source)
+    bucket, revision = await _acquire(bus, key)
     async with asyncio.TaskGroup() as group:
         keeping = group.create_task(_keep(bucket, key, bus.source, revision))
         try:
@@ -41,10 +40,11 @@ async def lease(bus: Bus, key: str) -> AsyncGenerator[None]:
             await _release(bucket, key, bus)
 
 
-async def _acquire(bucket: KeyValue, key: str, holder: str) -> int:
+async def _acquire(bus: Bus, key: str) -> tuple[KeyValue, int]:
     while True:
         try:
-            return await bucket.create(key, holder.encode())
+            bucket = await bus.jetstream.key_value(PRESENCE.name)
+            return bucket, await bucket.create(key, bus.source.encode())
         except (KeyWrongLastSequenceError, KeyNotFoundError):
             await asyncio.sleep(REFRESH)
         except NatsError as problem:

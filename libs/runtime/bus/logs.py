@@ -15,7 +15,10 @@ from libs.contracts.envelope import new_message_id
 from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk, LogLine
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.connection import Bus, Conflict, Unavailable
+from libs.runtime.logging import get_logger
+
+log = get_logger(__name__)
 
 FLUSH_AFTER = 0.1
 MAX_PENDING = 4096
@@ -35,6 +38,8 @@ class LogWriter:
         self._exclusive = exclusive
         self._pending: list[tuple[LogLine, str | None]] = []
         self._flushing = asyncio.Lock()
+        self._trying: tuple[str, int] | None = None
+        self._broken: Overtaken | None = None
         self._next: int | None = None
         self._sequence = 0
         self.mark: str | None = None
@@ -42,7 +47,7 @@ class LogWriter:
     async def position(self) -> None:
         """Finds where the source's lines end in the stream."""
         last = await self._bus.last(LOGS, LOG.build({"tool": self._tool, "source": self._source}))
-        chunk = last.open().data if last is not None else None
+        chunk = last.message() if last is not None else None
         if last is None or not isinstance(chunk, LogChunk):
             self._next, self._sequence = 0, last.sequence if last else 0
             return
@@ -55,6 +60,8 @@ class LogWriter:
 
     async def add(self, lines: Sequence[tuple[LogLine, str | None]]) -> None:
         """Lines, each with the writer's mark of where it stands after it; `mark` is that of the last one stored."""
+        if self._broken is not None:
+            raise self._broken
         self._pending.extend(lines)
         if len(self._pending) >= CHUNK_LINES:
             await self.flush() if len(self._pending) >= MAX_PENDING else await self._flush_full()
@@ -69,14 +76,17 @@ class LogWriter:
             if self._next is None:
                 await self.position()
             while self._pending:
-                size = _chunk_size(self._pending)
-                await self._store(tuple(self._pending[:size]))
+                if self._trying is None:
+                    self._trying = new_message_id(), _chunk_size(self._pending)
+                id, size = self._trying
+                await self._store(id, tuple(self._pending[:size]))
+                self._trying = None
                 del self._pending[:size]
 
-    async def _store(self, pending: tuple[tuple[LogLine, str | None], ...]) -> None:
+    async def _store(self, id: str, pending: tuple[tuple[LogLine, str | None], ...]) -> None:
+        """A chunk that could not be stored is tried again as it was, under its id: it may have arrived after all."""
         lines = tuple(line for line, _ in pending)
         while True:
-            id = new_message_id()
             chunk = LogChunk(
                 tool=self._tool, source=self._source, first=self._next or 0, lines=lines, mark=pending[-1][1]
             )
@@ -106,13 +116,20 @@ class LogWriter:
         finally:
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
-            await self.flush()
+            if self._broken is None:
+                await self.flush()
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_AFTER)
-            if self._pending:
-                await self.flush()
+            try:
+                if self._pending:
+                    await self.flush()
+            except Unavailable as outage:
+                log.warning("log lines wait", source=self._source, problem=str(outage))
+            except Overtaken as problem:
+                self._broken = problem
+                return
 
 
 def bounded(text: str) -> str:

@@ -144,7 +144,8 @@ class Operation:
         """All that was said of this operation beside its record."""
         subject = STEP.build({"tool": self.tool, "operation": self.id})
         async for kept in self.bus.each(EVENTS, subject):
-            yield kept.open().data
+            if (message := kept.message()) is not None:
+                yield message
 
     async def ask(self, kind: type[Task], **given: Any) -> Tool | None:
         """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem.
@@ -193,7 +194,7 @@ async def answered(bus: Bus, task: Task) -> TaskEnded | None:
     """The answer to a task under its own fence, if there is one."""
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
     async for kept in bus.each(EVENTS, subject, task.fence + 1):
-        message = kept.open().data
+        message = kept.message()
         if isinstance(message, TaskEnded) and (message.what, message.fence) == (task.what, task.fence):
             return message
     return None
@@ -203,7 +204,7 @@ async def begun_by_another(bus: Bus, task: Task, delivery: int) -> bool:
     """Whether a worker that was given the task later than this has begun it under the same fence."""
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
     async for kept in bus.each(EVENTS, subject, task.fence + 1):
-        message = kept.open().data
+        message = kept.message()
         if not isinstance(message, StepStarted) or (message.step, message.fence) != (task.step, task.fence):
             continue
         if message.delivery >= delivery:

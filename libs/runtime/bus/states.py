@@ -31,7 +31,7 @@ class States:
 
     async def all(self) -> list[ToolRecorded]:
         """Of every tool that ever was, its last record."""
-        said = [kept.open().data async for kept in self._bus.each(STATES, STATE.filter())]
+        said = [kept.message() async for kept in self._bus.each(STATES, STATE.filter())]
         return [message for message in said if isinstance(message, ToolRecorded)]
 
     async def record(self, ended: OperationEnded, sequence: int) -> None:
@@ -56,9 +56,8 @@ class States:
         kept = await self._bus.last(STATES, STATE.build({"tool": tool}))
         if kept is None:
             return None, 0
-        recorded = kept.open().data
-        assert isinstance(recorded, ToolRecorded)
-        return recorded, kept.sequence
+        recorded = kept.message()
+        return (recorded if isinstance(recorded, ToolRecorded) else None), kept.sequence
 
     async def holds_name(self, command: ToolCommand) -> bool:
         """Whether the tool's name is reserved for this very tool."""

@@ -2,8 +2,10 @@
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable
+from contextlib import aclosing
 from pathlib import Path
 
 from libs.contracts.problems import Failure
@@ -11,6 +13,8 @@ from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.domain.container_body import folder_of
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import FolderMount
+
+MOST_READ = 1024 * 1024
 
 
 def make_folders(mounts: Iterable[FolderMount], data: Path) -> list[Path]:
@@ -46,14 +50,20 @@ async def owner_in(engine: Engine, container: str, user: str) -> tuple[int, int]
         return int(name), int(group) if group.isdigit() else int(name)
     for line in (await _file_in(engine, container, "/etc/passwd")).splitlines():
         fields = line.split(":")
-        if fields[0] == name and len(fields) > 3:
+        if fields[0] == name and len(fields) > 3 and all(re.fullmatch(r"\d{1,9}", each) for each in fields[2:4]):
             return int(fields[2]), int(fields[3])
     return None
 
 
 async def _file_in(engine: Engine, container: str, path: str) -> str:
+    """Its text; empty where there is none, or one so large that it is no such file."""
+    archive = bytearray()
     try:
-        archive = await engine.read("GET", path_of("containers", container, "archive"), {"path": path})
+        async with aclosing(engine.stream(path_of("containers", container, "archive"), {"path": path})) as chunks:
+            async for chunk in chunks:
+                archive += chunk
+                if len(archive) > MOST_READ:
+                    return ""
     except EngineError as refusal:
         if refusal.status == 404:
             return ""

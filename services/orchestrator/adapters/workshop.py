@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from libs.contracts.problems import Failure
 from libs.contracts.tools import Tool
 from libs.runtime.bus import bundles
 from libs.runtime.bus.connection import Bus
+from libs.runtime.children import Children
 from services.orchestrator.adapters.bundles import unpack
 
 
@@ -22,6 +22,7 @@ from services.orchestrator.adapters.bundles import unpack
 class DiskWorkshop:
     bus: Bus
     tools: Path
+    children: Children
 
     async def source(self, tool: Tool) -> Path:
         folder = self._release(tool) / "source"
@@ -45,10 +46,19 @@ class DiskWorkshop:
         working.replace(target)
 
     async def remove(self, tool: str, *, data: bool) -> None:
+        """By programs that go down any depth and follow no link: what lies there is the tool's doing."""
         folder = self.tools / tool
-        gone = folder if data or not _has_files(folder / "data") else folder / "releases"
-        if gone.exists():
-            await asyncio.to_thread(shutil.rmtree, gone)
+        keeps = not data and (folder / "data").exists() and await self._has_files(folder / "data")
+        await self._tell("rm", "-rf", "--", str(folder / "releases" if keeps else folder))
+
+    async def _has_files(self, folder: Path) -> bool:
+        return bool(await self._tell("find", str(folder), "!", "-type", "d", "-print", "-quit"))
+
+    async def _tell(self, *argv: str) -> str:
+        code, said = await self.children.output(argv, env={"PATH": os.defpath, "LC_ALL": "C"})
+        if code != 0:
+            raise Failure("folder_not_removed", f"{argv[0]} ended with exit code {code}: {said.strip()[-300:]}")
+        return said
 
     def _release(self, tool: Tool) -> Path:
         return self.tools / tool.id / "releases" / tool.release.id
@@ -63,7 +73,3 @@ def _scratch_file(folder: Path) -> Generator[Path]:
         yield Path(name)
     finally:
         Path(name).unlink(missing_ok=True)
-
-
-def _has_files(folder: Path) -> bool:
-    return folder.exists() and any(path.is_file() or path.is_symlink() for path in folder.rglob("*"))

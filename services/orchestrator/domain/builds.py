@@ -20,6 +20,9 @@ _ENGINE_GONE = re.compile(
     r"connection reset by peer|failed to receive status|transport is closing|graceful_stop"
 )
 
+# The tool's own words stand in such an error; whatever they say, it was the step that failed.
+_STEP_ENDED_BADLY = re.compile(r'process ".*" did not complete', re.DOTALL)
+
 
 def build_argv(spec: BuildSpec, buildx: Sequence[str]) -> list[str]:
     """The BuildKit client's command line, to be run in the tool's folder.
@@ -85,7 +88,7 @@ class BuildLog:
     def failure(self, exit_code: int) -> Failure:
         """Why the client ended with this code. A lost engine is no fault of the build."""
         error = (self._error or f"the BuildKit client ended with exit code {exit_code}").rstrip(". ")
-        if _ENGINE_GONE.search(error):
+        if _ENGINE_GONE.search(error) and not _STEP_ENDED_BADLY.search(error):
             return EngineAway(f"The Docker Engine went away during the build: {error}.")
         where = f" at step {self._failed_step}" if self._failed_step else ""
         return BuildFailed(f"The build failed{where}: {error}.", self.last_lines)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -83,12 +83,13 @@ def folder_of(mount: FolderMount, data: Path) -> Path:
 def _labels(spec: ContainerSpec, host_port: int | None) -> dict[str, str]:
     labels = names.release_labels(spec.instance, spec.tool, spec.release)
     labels[names.LABEL_SERVICE] = names.APP
-    if host_port is not None:
-        labels[names.LABEL_PORT] = str(host_port)
+    labels[names.LABEL_PORT] = "" if host_port is None else str(host_port)  # an image may carry one of its own
     return labels
 
 
 def _folders(folders: Iterable[FolderMount], data: Path) -> list[dict[str, Any]]:
+    mounts = list(folders)
+    _refuse_nested(mounts)
     return [
         {
             "Type": "bind",
@@ -96,8 +97,24 @@ def _folders(folders: Iterable[FolderMount], data: Path) -> list[dict[str, Any]]
             "Target": mount.target,
             "ReadOnly": mount.read_only,
         }
-        for mount in folders
+        for mount in mounts
     ]
+
+
+def _refuse_nested(mounts: Sequence[FolderMount]) -> None:
+    """A tool that sees the outer one could put a link to anywhere in place of the inner one.
+
+    The engine looks the inner one up again each time it restarts the container, with nobody to check it.
+    """
+    paths = [(mount, PurePosixPath(mount.path)) for mount in mounts]
+    for inner, path in paths:
+        for outer, around in paths:
+            if around != path and path.is_relative_to(around):
+                raise Failure(
+                    "mount_refused",
+                    f"The mounts {outer.path!r} and {inner.path!r} lie one within the other: "
+                    "mount the outer one alone, or two folders beside each other.",
+                )
 
 
 def _volumes(spec: ContainerSpec) -> list[dict[str, Any]]:

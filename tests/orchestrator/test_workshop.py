@@ -1,0 +1,68 @@
+"""The tools' folders: what a tool makes of its own does not keep anybody from removing it."""
+
+import os
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from libs.runtime.bus.connection import Bus
+from libs.runtime.children import Children
+from services.orchestrator.adapters.workshop import DiskWorkshop
+
+TOOL = "web-abc234"
+DEPTH = 3000
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> DiskWorkshop:
+    return DiskWorkshop(cast(Bus, None), tmp_path / "tools", Children())
+
+
+def filled(workshop: DiskWorkshop) -> Path:
+    folder = workshop.tools / TOOL
+    (folder / "data").mkdir(parents=True)
+    (folder / "releases" / "r1").mkdir(parents=True)
+    return folder
+
+
+def go_down(folder: Path, depth: int) -> None:
+    """Deeper than any path is long, as a program in a container can."""
+    here = os.open(folder, os.O_DIRECTORY)
+    for _ in range(depth):
+        os.mkdir("x", dir_fd=here)
+        below = os.open("x", os.O_DIRECTORY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(here)
+
+
+@pytest.mark.parametrize("data", [True, False])
+async def test_folders_of_any_depth_are_looked_through_and_removed(workshop: DiskWorkshop, data: bool):
+    folder = filled(workshop)
+    go_down(folder / "data", DEPTH)
+    await workshop.remove(TOOL, data=data)
+    assert not folder.exists(), "there was no file in it to keep"
+
+
+async def test_files_of_a_tool_stay_unless_its_data_is_to_go(workshop: DiskWorkshop):
+    folder = filled(workshop)
+    (folder / "data" / "kept").write_text("kept")
+    await workshop.remove(TOOL, data=False)
+    assert (folder / "data" / "kept").read_text() == "kept"
+    assert not (folder / "releases").exists()
+    await workshop.remove(TOOL, data=True)
+    assert not folder.exists()
+
+
+async def test_what_a_link_leads_to_is_not_removed(workshop: DiskWorkshop, tmp_path: Path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("precious")
+    (filled(workshop) / "data" / "link").symlink_to(outside)
+    await workshop.remove(TOOL, data=True)
+    assert (outside / "precious").read_text() == "precious"
+
+
+async def test_what_is_not_there_is_removed_already(workshop: DiskWorkshop):
+    await workshop.remove(TOOL, data=True)
