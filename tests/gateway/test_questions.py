@@ -10,6 +10,8 @@ from typing import Any
 
 import httpx
 import pytest
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.operations import OperationState
 from libs.contracts.problems import Problem
@@ -57,6 +59,21 @@ class Status:
         return self.says[type(question)]
 
 
+async def nobody_answers(stage: Stage) -> bool:
+    """What is no question is answered as well, and not counted as asked."""
+    try:
+        await stage.witness.nats.request(ShowOperation.subject_form.filter(), b"", timeout=0.5)
+    except NoRespondersError:
+        return True
+    except NatsTimeout:
+        return False
+    return False
+
+
+async def answers(stage: Stage) -> bool:
+    return not await nobody_answers(stage)
+
+
 @pytest.fixture
 async def status(shared_stage: Stage) -> AsyncGenerator[Status]:
     """In the status service's place, as its NATS user."""
@@ -64,11 +81,10 @@ async def status(shared_stage: Stage) -> AsyncGenerator[Status]:
     async with shared_stage.connected("status") as bus:
         for kind in said.says:
             await bus.answer(kind, said.respond, queue="status")
-        await bus.nats.flush()
+        await eventually(lambda: answers(shared_stage), "there is somebody to ask")
         yield said
         said.hold.set()
-        # So that whoever asks next is told at once that nobody is here.
-        await bus.nats.drain()
+    await eventually(lambda: nobody_answers(shared_stage), "there is nobody to ask")
 
 
 @pytest.mark.parametrize(
