@@ -153,7 +153,8 @@ def _check_protocol(protocol: str, allowed: frozenset[str]) -> None:
         named = shown(protocol, 20) if re.fullmatch(r"[a-z0-9+.-]+", protocol) else "what stands before ://"
         raise Refused(
             "git_protocol_not_allowed",
-            f"Git over {named} is not allowed here; allowed: {', '.join(sorted(allowed)) or 'nothing'}.",
+            f"Git over {named} is not allowed here; allowed: "
+            f"{', '.join(sorted(allowed)) or 'nothing'} (setting MACHETE_GIT_PROTOCOLS).",
         )
 
 

@@ -53,6 +53,7 @@ async def away(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Away]
             split_platform(tmp_path_factory.mktemp("away"), environment=environment)
         )
         yield Away(platform, proxy)
+        assert platform.complaints() == []
 
 
 async def running(away: Away) -> Accepted:
@@ -117,9 +118,6 @@ async def test_an_engine_that_goes_away_in_the_middle_of_a_build_and_a_start_fai
     assert counted(happened, "start") == {starting.tool: 1, building.tool: 1}
 
 
-@pytest.mark.xfail(
-    reason="waiting for a container's end takes a broken-off answer for an answer", raises=AssertionError
-)
 async def test_an_engine_that_goes_away_while_a_tool_starts_is_waited_for_and_breaks_nothing(away: Away) -> None:
     platform = away.platform
     install = await platform.api.install(fresh("starts"), platform.forge.tool("waits", waits_for_go()), start=True)

@@ -188,7 +188,7 @@ def test_what_is_no_plain_address_is_refused(url: str) -> None:
 )
 def test_only_allowed_protocols_are_let_in(url: str) -> None:
     assert refusal(url).code == "git_protocol_not_allowed"
-    assert "allowed: https, ssh." in refusal(url).message
+    assert "allowed: https, ssh (setting MACHETE_GIT_PROTOCOLS)." in refusal(url).message
 
 
 def test_http_and_file_are_let_in_where_a_setting_says_so() -> None:

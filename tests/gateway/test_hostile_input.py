@@ -87,7 +87,8 @@ async def test_an_address_that_is_no_https_or_ssh_remote_is_refused(shared: Door
 
 async def test_the_answer_names_the_protocols_that_are_allowed(shared: Door):
     document = refused(await shared.install(git_url="ftp://git.example.org/a"), 422, "git_protocol_not_allowed")
-    assert document["detail"] == 'Git over "ftp" is not allowed here; allowed: https, ssh.'
+    allowed = "allowed: https, ssh (setting MACHETE_GIT_PROTOCOLS)."
+    assert document["detail"] == f'Git over "ftp" is not allowed here; {allowed}'
 
 
 async def test_http_and_files_are_let_in_where_the_settings_say_so(shared_stage: Stage, tmp_path: Path):

@@ -159,7 +159,6 @@ async def test_the_place_where_json_ends_to_be_json_is_named(shared: Door, share
     assert (document["line"], document["column"]) == (3, 10)
 
 
-@pytest.mark.xfail(reason="what was found is shown as it is, and no reader of JSON takes NaN", strict=True)
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
 async def test_a_number_that_is_none_is_refused_in_json_that_others_can_read(
     shared: Door, shared_ledger: Ledger, number: str

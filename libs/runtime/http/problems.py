@@ -5,6 +5,7 @@
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
@@ -170,6 +171,8 @@ def _shown(value: Any, *, secret: bool) -> Any:
         return text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
     if isinstance(value, bytes):
         return "bytes (is the header Content-Type application/json there?)"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "not a number of JSON"
     if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
         return value if value is not None else "null"
     names = {"dict": "an object", "list": "a list", "int": "a very large number"}

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.feed import DockerFeed
-from services.orchestrator.domain.failures import NotReady, ToolExited
+from services.orchestrator.domain.failures import EngineAway, NotReady, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
 from services.orchestrator.domain.readiness import (
     Answer,
@@ -73,6 +73,8 @@ async def _inspect(engine: Engine, container: str) -> dict[str, Any]:
 async def _exit_code(engine: Engine, container: str) -> int:
     """Waits for its end at the engine, so that one is seen at once although the engine restarts it."""
     answer = await engine.call("POST", path_of("containers", container, "wait"), patience=None)
+    if answer is None:
+        raise EngineAway("The Docker Engine broke off its answer about the container's end.")
     return int(answer["StatusCode"])
 
 
