@@ -115,7 +115,9 @@ def show_end(api: Api, operation: dict[str, Any], wanted: str) -> None:
         _show_address(api, operation)
     if operation["error"] and state != wanted:
         note(_said(operation["error"]))
-        _show_log(operation["error"].get("detail") or {})
+        detail = operation["error"].get("detail") or {}
+        _show_lines(detail.get("faults"))
+        _show_lines(detail.get("log"))
 
 
 def _show_address(api: Api, operation: dict[str, Any]) -> None:
@@ -129,9 +131,8 @@ def _show_address(api: Api, operation: dict[str, Any]) -> None:
         print(safe(f"{tool['name']} is installed; `machete start {tool['name']}` runs it"), flush=True)
 
 
-def _show_log(detail: Mapping[str, Any]) -> None:
-    """What the failure's detail has of a log, unless it is no list of lines."""
-    lines = detail.get("log")
+def _show_lines(lines: Any) -> None:
+    """What a failure's detail has of a log or of single faults, unless it is no list of lines."""
     if isinstance(lines, list):
         for line in lines[-MOST_OF_A_LOG:]:
             note(f"  {line}")
