@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from libs.contracts.written import InvalidManifest, Written
 from services.installer.domain import yaml_document
 from services.installer.domain.manifests import read_document
+from tests.support.growth import grows_with_its_input
 
 SCALARS = st.none() | st.booleans() | st.integers(-(10**17), 10**17) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20)
@@ -142,3 +143,18 @@ def test_a_byte_order_mark_and_windows_line_ends_are_no_trouble() -> None:
 def test_a_number_too_large_to_be_one_stays_a_text() -> None:
     assert read("a: " + "9" * 5000) == {"a": "9" * 5000}
     assert read('{"a": 1e999}', "tool.json") == {"a": "1e999"}
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "repeated", "after"),
+    [
+        ("machete.yml", "a: ", "1", "x"),
+        ("machete.yml", "a: 1e", "1", "x"),
+        ("machete.yml", "a: .", "1", "x"),
+        ("tool.json", '{"a": ', "1", "}"),
+        ("tool.json", '{"a": 1.', "1", "}"),
+        ("tool.json", '{"a": 1e', "1", "}"),
+    ],
+)
+def test_the_work_on_a_number_grows_with_its_length(file: str, before: str, repeated: str, after: str) -> None:
+    assert grows_with_its_input(lambda size: read(before + repeated * size + after, file), 1000)
