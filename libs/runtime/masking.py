@@ -21,8 +21,11 @@ _SECRET_KEY = re.compile(
 # `git` alone is the user of every ssh remote, and no secret.
 _URL_CREDENTIALS = re.compile(r"(?<=://)(?!git@[^@/]*(?:[/\s\"]|$))[^/?#\s\"]+(?=@)")
 _QUERY_SECRET = re.compile(r"(?<=[?&])([\w-]*(?:token|secret|password|signature|key)=)[^&#\s\"]+", re.IGNORECASE)
-# With a digit, a capital or padding in it, so that prose on "basic functions" stays readable.
-_BEARER = re.compile(r"\b([Bb]earer|BEARER|[Bb]asic|BASIC)([ .])(?=\S*[0-9A-Z_=])[\w.~+/=-]{6,}")
+# With a digit, a capital or padding in it, or longer than any word, so that prose on "basic functions" stays
+# readable. It looks no further ahead than that: a line of "bearer.bearer." costs no more than another.
+_BEARER = re.compile(
+    r"\b([Bb]earer|BEARER|[Bb]asic|BASIC)([ .])(?!(?i:bearer|basic) )(?=\S{0,200}[0-9A-Z_=]|\S{200})[\w.~+/=-]{6,}"
+)
 
 # C0, DEL and C1; line and paragraph separators; what changes the direction of text or has no width.
 _UNSAFE = [

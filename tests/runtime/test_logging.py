@@ -12,6 +12,7 @@ import structlog
 from libs.runtime import logging, tracing
 from libs.runtime.logging import bind, get_logger
 from libs.runtime.masking import inert, masked
+from tests.support.growth import grows_with_its_input
 
 CANARY = "canary-5f3a9c"
 
@@ -145,6 +146,17 @@ def test_what_is_no_secret_stays_readable() -> None:
         "mail me@host about http://host/",
     ):
         assert masked(text) == text
+
+
+@pytest.mark.parametrize("repeated", ["bearer.", "basic ", "Bearer aaaaaa ", "://git@", "?key", "?token=", "://a:"])
+def test_the_work_of_masking_grows_with_the_text(repeated: str) -> None:
+    assert grows_with_its_input(lambda size: masked("http://" + repeated * size), 300)
+
+
+def test_a_long_bearer_token_is_masked_whatever_it_is_made_of() -> None:
+    for token in ("a" * 300, "a" * 300 + "1", "abcdef" + "." * 300 + "A"):
+        assert masked(f"Bearer {token}") == "Bearer ***"
+    assert masked("Bearer Bearer abcdef1") == "Bearer Bearer ***"
 
 
 HOSTILE = "a\x1b[31mb\x07c\rd\ne\x9bf\x7fg\u202eh\u2028i"

@@ -28,6 +28,7 @@ Result = TypeVar("Result")
 LAST_LINES = 20
 SIGNALLED = 128
 LONGEST_LINE = 500
+LONGEST_READ = 4096
 MOST_REFS = 5000
 WATCH_EVERY = 0.25
 PROGRESS_EVERY = 0.5
@@ -277,8 +278,15 @@ class _Checked:
 
 
 def shown_line(line: str) -> str:
-    """A line that a stranger's server or repository wrote, fit for a log: no credential, no control character."""
-    return inert(masked(line.rstrip()))[:LONGEST_LINE]
+    """A line that a stranger's server or repository wrote, fit for a log: no credential, no control character.
+
+    Of a long line the beginning counts, up to its last whole word: half a credential would not be known as one.
+    """
+    text = line.rstrip()
+    if len(text) > LONGEST_READ:
+        whole, *cut = text[:LONGEST_READ].rsplit(None, 1)
+        text = f"{whole} …" if cut else "…"
+    return inert(masked(text))[:LONGEST_LINE]
 
 
 def folder_size(folder: Path) -> int:
