@@ -9,7 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.installer.domain.failures import FetchFailed
-from services.installer.domain.tree import LeadsOut, check_folder, check_links, follow
+from services.installer.domain.tree import (
+    MAX_PATH,
+    MAX_STEPS,
+    LeadsOut,
+    LeadsTooFar,
+    Steps,
+    check_folder,
+    check_links,
+    follow,
+)
+from tests.support.growth import grows_with_its_input
 
 
 def test_links_that_stay_inside_are_kept() -> None:
@@ -38,6 +48,56 @@ def test_a_link_that_leads_out_is_refused_by_its_name(links: dict[str, str]) -> 
 
 def test_a_circle_leads_nowhere() -> None:
     assert follow("a/x", {"a": "b", "b": "a"}) is None
+
+
+def chained(count: int) -> dict[str, str]:
+    """Links of which each leads over the next, by a target as long as one may be."""
+    return {f"l{number:04}": "a/" * 2040 + f"../../l{number + 1:04}" for number in range(count)}
+
+
+def test_the_links_of_a_repository_take_a_bounded_number_of_steps() -> None:
+    for links in ({f"l{n:04}": "./" * 2040 + f"l{n + 1:04}" for n in range(400)}, chained(400)):
+        with pytest.raises(FetchFailed, match=rf"more than {MAX_STEPS} folders, at l\d{{4}};") as refused:
+            check_links(links)
+        assert refused.value.code == "repository_unsafe"
+
+
+def test_many_honest_links_are_let_in() -> None:
+    check_links({f"a/b/c/d/l{number}": "../../e/f" for number in range(15_000)})
+
+
+def test_a_path_takes_its_steps_from_what_is_left() -> None:
+    steps = Steps(left=7)
+    assert follow("a/x", {"a": "b/./c"}, steps) == "b/c/x"
+    assert steps.left == 2
+    with pytest.raises(LeadsTooFar):
+        follow("a/x", {"a": "b/./c"}, steps)
+
+
+def test_the_work_on_a_link_grows_with_its_steps() -> None:
+    assert grows_with_its_input(lambda size: follow("x/" * size, {}, Steps(left=2 * size)), 4000)
+
+
+def test_a_link_at_the_longest_path_is_seen() -> None:
+    path = "a" * (MAX_PATH - 2) + "/b"
+    assert len(path) == MAX_PATH
+    with pytest.raises(LeadsOut):
+        follow(path, {path: "/"})
+
+
+def test_between_one_link_and_the_next_the_check_can_be_stopped() -> None:
+    class Stopped(Exception):
+        pass
+
+    asked: list[int] = []
+
+    def between() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        check_links({"a": "x", "b": "x", "c": "/", "d": "/"}, between)
 
 
 PARTS = st.sampled_from(["a", "b", "c", "..", ".", ""])

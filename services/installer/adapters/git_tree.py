@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, cast
 
-from services.installer.adapters.git_objects import Content, Objects, objects
+from services.installer.adapters.git_objects import Content, Objects, Stopped, objects
 from services.installer.domain.failures import FetchFailed
 from services.installer.domain.tree import MAX_PATH, Entry, LeadsOut, check_folder, check_links, follow
 
@@ -87,11 +87,15 @@ class Reader:
         """The tree of a commit, judged: raises `FetchFailed` for one that cannot be let in."""
         entries, left_out = self._walk(commit, limits)
         links = {entry.path: self._target(entry) for entry in entries.values() if entry.is_link}
-        check_links(links)
+        check_links(links, self._check_stop)
         if subdir is not None:
             check_folder(subdir, entries.keys())
         moment = min(max(commit.committed_date, 0), MAX_TIME)
         return Snapshot(self, entries, links, left_out, subdir, moment, limits)
+
+    def _check_stop(self) -> None:
+        if self._stop():
+            raise Stopped
 
     def content(self, entry: Entry) -> Content:
         """To be read before the next one is asked for."""
