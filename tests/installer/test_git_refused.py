@@ -283,6 +283,25 @@ async def test_a_name_that_no_file_may_have_is_refused(server: GitServer, source
     assert (await refusal(sources, server.url("evil"))).code == "repository_unsafe"
 
 
+def believed(data: bytes) -> list[tuple[bytes, int, str]]:
+    """A tree's entries, read without a look at their names."""
+    entries: list[tuple[bytes, int, str]] = []
+    while data:
+        head, _, rest = data.partition(b"\0")
+        mode, _, name = head.partition(b" ")
+        entries.append((rest[:20], int(mode, 8), name.decode()))
+        data = rest[20:]
+    return entries
+
+
+@pytest.mark.parametrize("name", [b"..", b".git", b".", b"a/b", b".GIT"])
+async def test_a_name_is_refused_whatever_the_library_lets_through(
+    server: GitServer, sources: GitSources, name: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("git.objects.fun.tree_entries_from_data", believed)
+    await test_a_name_that_no_file_may_have_is_refused(server, sources, name)
+
+
 async def test_a_name_that_is_there_twice_is_refused(server: GitServer, sources: GitSources) -> None:
     repository = server.repository("evil")
     commit_files(repository, TOOL)

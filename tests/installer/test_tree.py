@@ -17,6 +17,7 @@ from services.installer.domain.tree import (
     Steps,
     check_folder,
     check_links,
+    check_name,
     follow,
 )
 from tests.support.growth import grows_with_its_input
@@ -136,3 +137,14 @@ def test_a_folder_that_is_not_there_is_answered_with_those_that_are() -> None:
         check_folder("x", paths)
     with pytest.raises(FetchFailed, match=r"no folder README.md; "):
         check_folder("README.md", paths)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".git", ".GIT", ".Git", "a/b", "/", "a\0", "../x"])
+def test_a_name_that_means_another_place_is_refused(name: str) -> None:
+    with pytest.raises(FetchFailed, match="an entry that no file can be made of"):
+        check_name(name, f"folder/{name}")
+
+
+@pytest.mark.parametrize("name", ["...", ".gitignore", ".github", "git", "a.git", " ", "größe"])
+def test_a_name_that_only_looks_odd_is_kept(name: str) -> None:
+    check_name(name, name)

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 from services.installer.adapters.git_objects import Content, Objects, Stopped, objects
 from services.installer.domain.failures import FetchFailed
-from services.installer.domain.tree import MAX_PATH, Entry, LeadsOut, check_folder, check_links, follow
+from services.installer.domain.tree import MAX_PATH, Entry, LeadsOut, check_folder, check_links, check_name, follow
 
 if TYPE_CHECKING:
     from git import Commit, Repo
@@ -118,6 +118,7 @@ class Reader:
                 known[tree] = self._listing(tree, prefix)
             for key, mode, name in known[tree]:
                 path = prefix + name
+                check_name(name, path)
                 count = len(entries) + len(folders) + len(left_out)
                 self._check(path, count, limits, seen=path in entries or path in folders)
                 if stat.S_ISDIR(mode):

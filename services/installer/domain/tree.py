@@ -83,6 +83,16 @@ def follow(path: str, links: Mapping[str, str], steps: Steps | None = None) -> s
     return "/".join(here)
 
 
+def check_name(name: str, path: str) -> None:
+    """Raises `FetchFailed` for an entry's name that means another place, or Git's own files, where it is unpacked."""
+    if name in ("", ".", "..") or name.lower() == ".git" or "/" in name or "\0" in name:
+        raise FetchFailed(
+            "repository_unsafe",
+            f"The repository has an entry that no file can be made of: {path!r:.200}; a name is no dots alone, "
+            "not .git, and holds no slash and no NUL.",
+        )
+
+
 def check_links(links: Mapping[str, str], between: Callable[[], None] = lambda: None) -> None:
     """Raises `FetchFailed` naming the first link that leads out of the repository, or could not be kept.
 
