@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, TypeVar
@@ -164,6 +164,11 @@ class Hub:
         return state
 
     # Who does the work.
+
+    def connected(self, user: str, source: str) -> AbstractAsyncContextManager[Bus]:
+        """A connection of this service of its own."""
+        password = self.server.password(user)
+        return connect(self.server.url, user=user, password=password, service=user, source=source)
 
     def hire(self, user: str, name: str, **more: Any) -> Hand:
         """A labourer of this service, as a process of its own, with this service's permissions."""

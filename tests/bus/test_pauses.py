@@ -8,7 +8,7 @@ import pytest
 
 from libs.contracts.operations import OperationFailed, OperationSucceeded
 from tests.bus.cable import cable
-from tests.bus.hub import Hub, on_both_servers
+from tests.bus.hub import TIMING, Hub, on_both_servers
 from tests.bus.labourer import PAUSE, Halt, Job
 from tests.bus.sketch import command
 
@@ -101,6 +101,21 @@ async def test_a_worker_paused_while_it_held_a_command_lets_its_successor_finish
     first.wake()
     await hub.settled()
     assert [each.worker for each in hub.effects.of(stop.operation, "act")] == ["second"]
+
+
+@on_both_servers
+async def test_a_lane_that_a_worker_held_through_a_pause_is_not_given_back_one_by_one(hub: Hub):
+    """Each would otherwise wait for its turn, only to be let go of and handed out again then."""
+    tool = await hub.installed("lathe")
+    only = hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=0.2)})
+    commands = [command("start", tool.id, tool.name) for _ in range(15)]
+    for each in commands:
+        await hub.submit(each)
+    await hub.started(commands[1])
+    only.pause()
+    await asyncio.sleep(TIMING.watchdog_bound * 1.5)
+    only.wake()
+    await hub.settled(within=len(commands) * TIMING.ack_wait / 2)
 
 
 @on_both_servers

@@ -14,6 +14,8 @@ from libs.contracts.subjects import lane
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus.connection import Bus, Conflict, Kept
 from libs.runtime.bus.decide import Turn, turn
+from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.operation import Interrupted
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals, woken
 from libs.runtime.bus.timing import Timing
@@ -26,17 +28,20 @@ class Lanes:
         self._signals = signals
         self._timing = timing
 
-    async def turn(self, command: ToolCommand, sequence: int) -> tuple[Turn, Record]:
+    async def turn(self, command: ToolCommand, delivery: Delivery) -> tuple[Turn, Record]:
         """Returns when the command is at the head, was done elsewhere, or was cancelled while it held.
 
-        The record is as it was read last; a held command whose record says cancel has turn `HOLD`.
+        The record is as it was read last; a held command whose record says cancel has turn `HOLD`. Raises
+        `Interrupted` when it was held through a silence: it may be another's by now.
         """
         with self._signals.of(command.tool) as event:
             pause = 0.002
             while True:
                 event.clear()
+                if delivery.lapsed():
+                    raise Interrupted(command.operation)
                 head = await self._bus.next(COMMANDS, lane(command.tool), 1)
-                whose = turn(head.sequence if head else None, sequence)
+                whose = turn(head.sequence if head else None, delivery.sequence)
                 if whose is not Turn.HOLD:
                     return whose, Record()
                 record = await self._records.read(command.tool, command.operation)

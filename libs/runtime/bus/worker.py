@@ -87,7 +87,7 @@ class Worker:
         if command.overtakes:
             await self._lanes.overtake(command, delivery.sequence)
         while True:
-            whose, record = await self._lanes.turn(command, delivery.sequence)
+            whose, record = await self._lanes.turn(command, delivery)
             if whose is Turn.PAST:
                 await delivery.ack()
                 return
