@@ -40,8 +40,8 @@ async def paused(stage: Stage) -> AsyncGenerator[None]:
         stage.server.resume()
 
 
-async def asked_throughout(stage: Stage, ask: Ask) -> dict[int, httpx.Response]:
-    """Eight clients, one request after the other, while NATS is killed and started again twice."""
+async def asked_throughout(stage: Stage, ask: Ask, crashes: int) -> dict[int, httpx.Response]:
+    """Eight clients, one request after the other, while NATS is killed and started again so often."""
     answers: dict[int, httpx.Response] = {}
     over = asyncio.Event()
 
@@ -54,7 +54,7 @@ async def asked_throughout(stage: Stage, ask: Ask) -> dict[int, httpx.Response]:
     async with asyncio.TaskGroup() as group:
         for first in range(8):
             group.create_task(client(first))
-        for _ in range(2):
+        for _ in range(crashes):
             enough = len(answers) + 40
             await eventually(lambda: len(answers) >= enough, "requests are answered")  # noqa: B023
             await stage.crash()
@@ -74,7 +74,7 @@ def kept(answers: dict[int, httpx.Response]) -> dict[int, str]:
 @on_both_servers
 async def test_no_202_is_lost_when_nats_is_killed_while_installs_come_in(stage: Stage, gateway: Door, ledger: Ledger):
     """Each 202 has its command and its record, each once; each other request does after its repetition."""
-    answers = await asked_throughout(stage, lambda number: gateway.install(f"key-{number}", name=f"tool-{number}"))
+    answers = await asked_throughout(stage, lambda number: gateway.install(f"key-{number}", name=f"tool-{number}"), 2)
     operations = kept(answers)
     assert len(operations) >= 60
     stored = Counter(command.operation for command in await ledger.commands())
@@ -96,7 +96,7 @@ async def test_no_202_is_lost_without_a_key_either(stage: Stage, gateway: Door, 
     """And what was refused is at most stored, never twice."""
     for number in range(8):
         await gateway.install(name=f"tool-{number}")
-    answers = await asked_throughout(stage, lambda number: gateway.post(f"/tools/tool-{number % 8}/start"))
+    answers = await asked_throughout(stage, lambda number: gateway.post(f"/tools/tool-{number % 8}/start"), 1)
     refusals = [answer for answer in answers.values() if answer.status_code == 429]
     operations = kept({number: answer for number, answer in answers.items() if answer not in refusals})
     stored = Counter(command.operation for command in await ledger.commands() if command.action == "start")
