@@ -15,7 +15,7 @@ from libs.contracts.envelope import new_message_id
 from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk, LogLine
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus, Conflict, Unavailable
+from libs.runtime.bus.connection import Bus, Conflict, Kept, Unavailable
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -44,15 +44,16 @@ class LogWriter:
         self._sequence = 0
         self.mark: str | None = None
 
-    async def position(self) -> None:
-        """Finds where the source's lines end in the stream."""
+    async def position(self) -> Kept | None:
+        """Finds where the source's lines end in the stream; returns the chunk that stands there."""
         last = await self._bus.last(LOGS, LOG.build({"tool": self._tool, "source": self._source}))
         chunk = last.message() if last is not None else None
         if last is None or not isinstance(chunk, LogChunk):
             self._next, self._sequence = 0, last.sequence if last else 0
-            return
+            return None
         self._next, self._sequence = chunk.first + len(chunk.lines), last.sequence
         self.mark = chunk.mark
+        return last
 
     async def write(self, texts: Sequence[str]) -> None:
         now = datetime.now(UTC)
@@ -94,17 +95,16 @@ class LogWriter:
                 self._sequence = (await self._bus.publish(LOGS, chunk, id=id, expected=self._sequence)).sequence
                 break
             except Conflict:
-                if await self._was_ours(id, chunk):
+                if await self._was_ours(id):
                     break
                 if self._exclusive:
                     raise Overtaken(f"{self._tool} {self._source}") from None
         self._next = chunk.first + len(lines)
         self.mark = chunk.mark
 
-    async def _was_ours(self, id: str, chunk: LogChunk) -> bool:
+    async def _was_ours(self, id: str) -> bool:
         """After a conflict: takes up the new end of the source, and tells whether that end is our own chunk."""
-        last = await self._bus.last(LOGS, chunk.subject)
-        await self.position()
+        last = await self.position()
         return last is not None and last.open().id == id
 
     @asynccontextmanager
