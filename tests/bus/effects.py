@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from libs.contracts.operations import CancelRequested, OperationAccepted, OperationEnded, OperationStarted
 from libs.runtime.bus.records import Record
 
 
@@ -121,3 +122,31 @@ def assert_in_order(stretches: Iterable[Stretch], operations: Sequence[str]) -> 
         first.setdefault(stretch.operation, stretch.begun)
     begun = [first[operation] for operation in operations if operation in first]
     assert begun == sorted(begun), f"out of order: {[each for each in operations if each in first]}"
+
+
+def assert_well_formed(record: Record) -> None:
+    """accepted, then starts and at most one cancel request, then one end that answers the last start."""
+    events = [entry.event for entry in record.entries]
+    kinds = [
+        next(
+            letter
+            for kind, letter in (
+                (OperationAccepted, "a"),
+                (OperationStarted, "s"),
+                (CancelRequested, "c"),
+                (OperationEnded, "e"),
+            )
+            if isinstance(event, kind)
+        )
+        for event in events
+    ]
+    word = "".join(kinds)
+    assert word[:1] == "a", word
+    assert word[-1:] == "e", word
+    assert (word.count("a"), word.count("e")) == (1, 1), word
+    assert word.count("c") <= 1, word
+    ended = events[-1]
+    assert isinstance(ended, OperationEnded)
+    assert ended.fence == record.fence, f"{word}: the end answers {ended.fence}, the last start is {record.fence}"
+    assert [start.attempt for _, start in record.starts] == list(range(1, len(record.starts) + 1)), word
+    assert len({entry.id for entry in record.entries}) == len(record.entries), word

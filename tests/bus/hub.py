@@ -5,25 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import multiprocessing
-import os
-import signal
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from nats.js.api import ConsumerInfo
 
 from libs.contracts.envelope import Message
 from libs.contracts.logs import LogChunk
 from libs.contracts.operations import (
-    CancelRequested,
-    OperationAccepted,
     OperationEnded,
-    OperationStarted,
 )
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, LOGS, STATES, TASKS, Reservation, Stream
 from libs.contracts.subjects import DEAD_LETTER, LOG, STATE, STEP
@@ -34,84 +27,17 @@ from libs.runtime.bus.names import Names
 from libs.runtime.bus.provision import provision
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.timing import DEADLINES, Timing
-from tests.bus import labourer
-from tests.bus.effects import Effects, assert_alone, assert_in_order
-from tests.bus.labourer import Orders
+from tests.bus.effects import Effects, assert_alone, assert_in_order, assert_well_formed
+from tests.bus.hands import WITHIN, Found, Hand, eventually, ready
+from tests.bus.orders import Orders
 from tests.bus.sketch import ADMIN, install, tool
 from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
-from tests.support.processes import state_of
 from tests.support.stage import USERS, WITNESS
 
 TIMING = Timing(
     ack_wait=1.2, heartbeat=0.2, watchdog_bound=0.6, poll=0.3, retry=0.2, deadlines=dict(DEADLINES), max_attempts=3
 )
-WITHIN = 40.0
-
-Found = TypeVar("Found")
 Test = Callable[..., Awaitable[None]]
-
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["pytest", "tests.bus.labourer"])
-
-
-@functools.cache
-def _ready() -> None:
-    """The process that all labourers are forked from has imported what they need; that takes seconds."""
-    first = _processes.Process(target=int)
-    first.start()
-    first.join()
-
-
-async def eventually(look: Callable[[], Awaitable[Found | None]], what: str, within: float = WITHIN) -> Found:
-    """What `look` finds, as soon as that is something."""
-    give_up = time.monotonic() + within
-    while not (found := await look()):
-        assert time.monotonic() < give_up, f"not within {within:g} s: {what}"
-        await asyncio.sleep(0.02)
-    return found
-
-
-class Hand:
-    """One labourer's process, held from outside."""
-
-    def __init__(self, orders: Orders) -> None:
-        self.orders = orders
-        self._process: BaseProcess = _processes.Process(target=labourer.main, args=(orders,), daemon=True)
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        assert self._process.pid is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.join()
-
-    def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def wake(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    async def dead(self) -> None:
-        async def look() -> bool:
-            return not self._process.is_alive()
-
-        await eventually(look, f"{self.orders.name} dies")
-
-    async def paused(self) -> None:
-        async def look() -> bool:
-            return state_of(self.pid) == "T"
-
-        await eventually(look, f"{self.orders.name} is paused")
-
-    def end(self) -> None:
-        if self._process.is_alive():
-            self.kill()
-
-    def said(self) -> str:
-        return self.orders.output.read_text() if self.orders.output.exists() else ""
 
 
 class Hub:
@@ -335,38 +261,10 @@ class Hub:
         ]
 
 
-def assert_well_formed(record: Record) -> None:
-    """accepted, then starts and at most one cancel request, then one end that answers the last start."""
-    events = [entry.event for entry in record.entries]
-    kinds = [
-        next(
-            letter
-            for kind, letter in (
-                (OperationAccepted, "a"),
-                (OperationStarted, "s"),
-                (CancelRequested, "c"),
-                (OperationEnded, "e"),
-            )
-            if isinstance(event, kind)
-        )
-        for event in events
-    ]
-    word = "".join(kinds)
-    assert word[:1] == "a", word
-    assert word[-1:] == "e", word
-    assert (word.count("a"), word.count("e")) == (1, 1), word
-    assert word.count("c") <= 1, word
-    ended = events[-1]
-    assert isinstance(ended, OperationEnded)
-    assert ended.fence == record.fence, f"{word}: the end answers {ended.fence}, the last start is {record.fence}"
-    assert [start.attempt for _, start in record.starts] == list(range(1, len(record.starts) + 1)), word
-    assert len({entry.id for entry in record.entries}) == len(record.entries), word
-
-
 @asynccontextmanager
 async def staged_hub(version: str, folder: Path, timing: Timing = TIMING) -> AsyncGenerator[Hub]:
     """A provisioned server of this version; every labourer ends with it."""
-    _ready()
+    ready()
     async with running_nats(nats_binaries()[version], users=USERS) as server, AsyncExitStack() as stack:
 
         async def connected(user: str) -> Bus:

@@ -10,9 +10,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Generator, Mapping
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,73 +39,15 @@ from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker
-from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.worker import Worker
 from libs.runtime.children import Children
 from tests.bus.effects import Effects
 from tests.bus.losing import lose_answers
+from tests.bus.orders import LOST, Job, Orders
 from tests.bus.sketch import tool as sketch_tool
 
 TICKER = Path(__file__).with_name("ticker.py")
 TICK = 0.02
-LOST = "an answer is lost"
-KILL, PAUSE = signal.SIGKILL, signal.SIGSTOP
-
-
-@dataclass(frozen=True)
-class Job:
-    """How the work on one tool goes. Times are seconds.
-
-    `child`: done by a real child process. `fails`: with this code. `breaks`: with an exception nobody
-    foresaw. `kills`: takes the whole process with it, also in recovering. `away`: not possible while this file exists.
-    `too_late`: a cancel cannot undo it. `tasks`: an install asks another service to build (and start).
-    """
-
-    seconds: float = 0.05
-    recovery: float = 0.0
-    child: bool = False
-    fails: str | None = None
-    breaks: bool = False
-    kills: bool = False
-    away: Path | None = None
-    too_late: bool = False
-    tasks: bool = False
-
-
-@dataclass(frozen=True)
-class Halt:
-    """Sends itself this signal at this point, at the first operation of this action that gets there."""
-
-    point: str
-    signal: signal.Signals
-    action: str | None = None
-
-
-@dataclass(frozen=True)
-class Orders:
-    """`loses`: the first acknowledgement of everything it publishes is lost on its way.
-
-    `mute`: none of its heartbeats arrives, and it does not notice.
-    """
-
-    url: str
-    user: str
-    password: str
-    name: str
-    effects: Path
-    output: Path
-    timing: Timing
-    jobs: Mapping[str, Job] = field(default_factory=dict[str, Job])
-    halts: tuple[Halt, ...] = ()
-    commands: bool = True
-    tasks: bool = True
-    loses: bool = False
-    mute: bool = False
-
-    def job(self, tool_name: str) -> Job:
-        """The one for this tool, for all whose name begins so, or a short one."""
-        found = [prefix for prefix in self.jobs if tool_name.startswith(prefix)]
-        return self.jobs[max(found, key=len)] if found else Job()
 
 
 def main(orders: Orders) -> None:

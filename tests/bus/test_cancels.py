@@ -10,7 +10,7 @@ import pytest
 from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
 from libs.contracts.tools import ToolState
 from tests.bus.hub import TIMING, Hub, on_both_servers
-from tests.bus.labourer import PAUSE, Halt, Job
+from tests.bus.orders import PAUSE, Halt, Job
 from tests.bus.sketch import command, install
 
 

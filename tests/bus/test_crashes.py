@@ -8,7 +8,7 @@ import pytest
 
 from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
 from tests.bus.hub import TIMING, Hub, on_both_servers
-from tests.bus.labourer import KILL, Halt, Job
+from tests.bus.orders import KILL, Halt, Job
 from tests.bus.sketch import command, install
 from tests.support.processes import until
 

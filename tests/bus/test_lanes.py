@@ -7,7 +7,7 @@ import asyncio
 from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
 from libs.contracts.tools import ToolCommand
 from tests.bus.hub import Hub, on_both_servers
-from tests.bus.labourer import Job
+from tests.bus.orders import Job
 from tests.bus.sketch import command, install
 
 

@@ -9,8 +9,9 @@ import pytest
 from libs.contracts.operations import OperationFailed, OperationSucceeded
 from libs.contracts.streams import COMMANDS, TASKS
 from libs.contracts.tools import ToolCommand
-from tests.bus.hub import Hub, assert_well_formed, on_both_servers
-from tests.bus.labourer import Job
+from tests.bus.effects import assert_well_formed
+from tests.bus.hub import Hub, on_both_servers
+from tests.bus.orders import Job
 from tests.bus.sketch import command
 
 NOT_OURS = ("no JSON at all", json.dumps({"type": "machete.command.start-tool.v1"}), "[]", '{"data": {"operation": 7}}')

@@ -7,7 +7,7 @@ import asyncio
 from libs.contracts.operations import OperationSucceeded
 from libs.contracts.streams import COMMANDS
 from tests.bus.hub import Hub, on_both_servers
-from tests.bus.labourer import LOST, Job
+from tests.bus.orders import LOST, Job
 from tests.bus.sketch import command, install
 
 

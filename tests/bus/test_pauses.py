@@ -9,7 +9,7 @@ import pytest
 from libs.contracts.operations import OperationFailed, OperationSucceeded
 from tests.bus.cable import cable
 from tests.bus.hub import TIMING, Hub, on_both_servers
-from tests.bus.labourer import PAUSE, Halt, Job
+from tests.bus.orders import PAUSE, Halt, Job
 from tests.bus.sketch import command
 
 

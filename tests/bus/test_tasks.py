@@ -11,7 +11,7 @@ from libs.contracts.streams import TASKS
 from libs.contracts.tasks import BuildRelease
 from libs.contracts.tools import ToolState
 from tests.bus.hub import Hub, on_both_servers
-from tests.bus.labourer import KILL, Halt, Job
+from tests.bus.orders import KILL, Halt, Job
 from tests.bus.sketch import command, install, tool
 
 BUILDS = {"lathe": Job(tasks=True), "mill": Job(tasks=True)}
