@@ -33,6 +33,15 @@ async def test_each_tool_is_worked_on_in_order_and_alone_over_many_replicas_and_
     for name in ("installer-1", "installer-2"):
         hub.hire("installer", name, jobs=jobs)
 
+    async def all_pull() -> bool | None:
+        waiting = {
+            name: (await hub.witness.jetstream.consumer_info("COMMANDS", name)).num_waiting
+            for name in ("orchestrator", "installer")
+        }
+        return waiting == {"orchestrator": 3, "installer": 2} or None
+
+    await hub.eventually(all_pull, "every worker asks for work")
+
     async def send(name: str) -> None:
         first = install(name)
         for action in ("install", "start", "install", "stop", "install"):
