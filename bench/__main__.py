@@ -32,7 +32,10 @@ RUNS = 7
 
 def main(arguments: Sequence[str]) -> int:
     """0 if all was measured (aims met or not), 1 if something could not be, 130 when interrupted."""
-    asked = _parser().parse_args(arguments)
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    if asked.write and asked.only:
+        parser.error("--write documents one whole run: leave out --only")
     cases = {CASES[name]: name for name in asked.only or CASES}
     logging.configure("warning", "console")
     signal.signal(signal.SIGTERM, signal.default_int_handler)

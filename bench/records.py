@@ -15,9 +15,9 @@ RESULTS = ROOT / "bench" / "results"
 DOCUMENT = ROOT / "docs" / "bench.md"
 INTRODUCTION = """# What it costs
 
-Written by `make bench` (`python -m bench --write`): one run, both sides measured in turn, medians. `ratio` is ours to
-theirs. Absolute figures belong to the machine they were taken on; ratios travel. For scale: Dockge 1.5, idle, was once
-measured at 191 MB on the same kind of machine.
+Written by `python -m bench --write`: one run, both sides measured in turn, medians. `ratio` is ours to theirs; where an
+aim is missed, `met` says by how much. Absolute figures belong to the machine they were taken on and to what else it did
+meanwhile; ratios travel better. For scale: Dockge 1.5, idle, was once measured at 191 MB on the same kind of machine.
 """
 
 
