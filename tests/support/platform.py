@@ -268,7 +268,15 @@ def _write_credentials(data: Path, server: NatsServer) -> None:
     (folder / "credentials.json").write_text(json.dumps(passwords))
 
 
+_given: set[int] = set()
+
+
 def _free_port() -> int:
-    """Below those that the kernel gives to clients, so that nobody sits on it while its server is down."""
-    start = random.randrange(20_000, 30_000)
-    return next(port for port in range(start, start + 1000) if loopback.is_free(port))
+    """Of its own, below those that tools get and those that the kernel gives to clients.
+
+    So nobody sits on it while its server is down, and no two servers are given the same before they listen.
+    """
+    start = random.randrange(11_000, 18_000)
+    port = next(port for port in range(start, start + 1000) if port not in _given and loopback.is_free(port))
+    _given.add(port)
+    return port
