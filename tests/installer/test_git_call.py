@@ -5,14 +5,14 @@ from pathlib import Path
 from libs.contracts.source import check_git_url
 from services.installer.domain import git_call
 
-REPOSITORY = Path("/work/repository")
+REPOSITORY = Path("/srv/repository")
 URL = check_git_url("https://git.example.org/team/tool.git")
 
 
 def test_a_fetch_brings_one_commit_and_ends_options_before_the_address() -> None:
     assert git_call.fetch(REPOSITORY, URL, "v1.0", depth=1) == [
         "git",
-        "--git-dir=/work/repository",
+        "--git-dir=/srv/repository",
         "fetch",
         "--progress",
         "--no-tags",
@@ -31,7 +31,7 @@ def test_a_whole_history_is_branches_and_tags() -> None:
 
 def test_the_refs_are_asked_for_without_a_fetch() -> None:
     words = ["ls-remote", "--heads", "--tags", "--refs", "--", URL.value]
-    assert git_call.list_refs(REPOSITORY, URL) == ["git", "--git-dir=/work/repository", *words]
+    assert git_call.list_refs(REPOSITORY, URL) == ["git", "--git-dir=/srv/repository", *words]
 
 
 def test_only_the_way_outside_is_inherited() -> None:
@@ -48,15 +48,15 @@ def test_only_the_way_outside_is_inherited() -> None:
         "GIT_PROXY_COMMAND": "id",
         "LD_PRELOAD": "/evil.so",
     }
-    made = git_call.environment(inherited, Path("/work/home"), ["ssh", "https"])
+    made = git_call.environment(inherited, Path("/srv/home"), ["ssh", "https"])
     assert made == {
         "PATH": "/bin",
         "https_proxy": "http://proxy:3128",
         "NO_PROXY": "localhost",
         "GIT_SSL_CAINFO": "/ca.pem",
         "SSL_CERT_FILE": "/ca.pem",
-        "HOME": "/work/home",
-        "TMPDIR": "/work/home",
+        "HOME": "/srv/home",
+        "TMPDIR": "/srv/home",
         "LC_ALL": "C",
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",
