@@ -66,6 +66,12 @@ def install(
 
 
 @app.command()
+def build(name: Name, no_wait: NoWait = False, json: Json = False) -> None:
+    """Build a tool's images again, from the release that it has. What runs goes on running."""
+    _change(lambda api: api.change("POST", f"{_tool(name)}/build"), no_wait, json)
+
+
+@app.command()
 def start(name: Name, no_wait: NoWait = False, json: Json = False) -> None:
     """Run a tool, and wait until it is ready."""
     _change(lambda api: api.change("POST", f"{_tool(name)}/start"), no_wait, json)

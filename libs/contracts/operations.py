@@ -19,7 +19,7 @@ from libs.contracts.releases import Source
 from libs.contracts.subjects import RECORD, STEP
 from libs.contracts.tools import Tool
 
-Kind = Literal["install", "start", "stop", "restart", "uninstall"]
+Kind = Literal["install", "build", "start", "stop", "restart", "uninstall"]
 
 
 class OperationState(StrEnum):

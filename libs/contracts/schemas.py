@@ -32,6 +32,7 @@ VERSION = "1.0.0"
 # Who says it, and who acts on it. Everybody may read events whose NATS user lets them.
 SPEAKERS: Mapping[type[Message], tuple[tuple[str, ...], tuple[str, ...]]] = {
     tools.InstallTool: (("gateway",), ("installer",)),
+    tools.BuildTool: (("gateway",), ("orchestrator",)),
     tools.StartTool: (("gateway", "orchestrator"), ("orchestrator",)),
     tools.StopTool: (("gateway",), ("orchestrator",)),
     tools.RestartTool: (("gateway",), ("orchestrator",)),

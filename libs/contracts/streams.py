@@ -53,7 +53,7 @@ COMMANDS = Stream(
         Consumer(name="installer", filters=(COMMAND["install"].filter(),)),
         Consumer(
             name="orchestrator",
-            filters=tuple(COMMAND[action].filter() for action in ("start", "stop", "restart", "uninstall")),
+            filters=tuple(COMMAND[action].filter() for action in ("build", "start", "stop", "restart", "uninstall")),
         ),
     ),
 )

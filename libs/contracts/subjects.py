@@ -59,7 +59,7 @@ class Subject:
 
 COMMAND = {
     action: Subject(f"machete.cmd.v1.tool.{{tool}}.{action}")
-    for action in ("install", "start", "stop", "restart", "uninstall")
+    for action in ("install", "build", "start", "stop", "restart", "uninstall")
 }
 RECORD = Subject("machete.evt.v1.tool.{tool}.operation.{operation}")
 STEP = Subject("machete.evt.v1.tool.{tool}.step.{operation}")

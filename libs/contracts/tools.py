@@ -26,12 +26,16 @@ Desired = Literal["running", "stopped"]
 
 
 class ServiceStatus(Frozen):
-    """One container of a tool; `state` and `health` are the engine's own words."""
+    """One container of a tool; `state` and `health` are the engine's own words, but `missing`: it should be there.
+
+    A `job` ran once: it is well when it has exited with 0.
+    """
 
     name: str
     state: Literal["created", "running", "restarting", "paused", "removing", "exited", "dead", "missing"]
     health: Literal["healthy", "unhealthy", "starting", "none"] = "none"
     exit_code: int | None = None
+    job: bool = False
 
 
 class Tool(Frozen):
@@ -79,6 +83,14 @@ class InstallTool(ToolCommand):
     start: bool = False
 
 
+class BuildTool(ToolCommand):
+    """Build the images of the tool's current release again; what runs goes on running."""
+
+    type = "machete.command.build-tool.v1"
+    action = "build"
+    subject_form = COMMAND["build"]
+
+
 class StartTool(ToolCommand):
     """Run the tool's current release and wait until it is ready."""
 
@@ -115,7 +127,7 @@ class UninstallTool(ToolCommand):
 
 
 COMMAND_TYPES: dict[str, type[ToolCommand]] = {
-    kind.action: kind for kind in (InstallTool, StartTool, StopTool, RestartTool, UninstallTool)
+    kind.action: kind for kind in (InstallTool, BuildTool, StartTool, StopTool, RestartTool, UninstallTool)
 }
 
 

@@ -101,6 +101,7 @@ def tool_links(name: str) -> dict[str, str]:
     return {
         "self": own,
         "logs": f"{own}/logs",
+        "build": f"{own}/build",
         "start": f"{own}/start",
         "stop": f"{own}/stop",
         "restart": f"{own}/restart",

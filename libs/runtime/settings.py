@@ -33,7 +33,7 @@ from libs.runtime.variables import (
     variable,
 )
 
-Kind = Literal["install", "start", "stop", "restart", "uninstall"]
+Kind = Literal["install", "build", "start", "stop", "restart", "uninstall"]
 
 FILE_NAME = "machete.env"
 CREDENTIALS = Path("nats", "credentials.json")
@@ -94,6 +94,7 @@ class Settings(BaseSettings):
         6.0, description="A worker's child processes are ended this long after its last heartbeat."
     )
     install_deadline: Seconds = Field(1800.0, description="An install fails when it took this long.")
+    build_deadline: Seconds = Field(1800.0, description="A build fails when it took this long.")
     start_deadline: Seconds = Field(600.0, description="A start fails when it took this long.")
     stop_deadline: Seconds = Field(120.0, description="A stop fails when it took this long.")
     restart_deadline: Seconds = Field(600.0, description="A restart fails when it took this long.")
@@ -177,6 +178,7 @@ class Settings(BaseSettings):
         """How many seconds an operation of this kind may take."""
         return {
             "install": self.install_deadline,
+            "build": self.build_deadline,
             "start": self.start_deadline,
             "stop": self.stop_deadline,
             "restart": self.restart_deadline,

@@ -153,6 +153,16 @@ def _add_tools(router: APIRouter, door: Door) -> None:
 
 
 def _add_changes(router: APIRouter, door: Door) -> None:
+    @router.post("/api/v1/tools/{name}/build", tags=["tools"], **_CHANGES)
+    async def build_tool(
+        name: fields.ToolPath,
+        asking: Asking,
+        query: Annotated[fields.NoQuery, Query()],
+        body: fields.Nothing = None,
+    ) -> Response:
+        """Build the images of the tool's current release again. What runs goes on running."""
+        return await door.accept(lambda: requests.change("build", name, asking.by, asking.key))
+
     @router.post("/api/v1/tools/{name}/start", tags=["tools"], **_CHANGES)
     async def start_tool(
         name: fields.ToolPath,

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from libs.contracts.problems import Failure
 from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease, Task
 from libs.contracts.tools import (
+    BuildTool,
     RestartTool,
     StartTool,
     StopTool,
@@ -28,6 +29,7 @@ from libs.runtime.bus.tasks import TaskHandler
 from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.plan import as_seen, build_spec, container_spec
 from services.orchestrator.ports import Builder, Containers, Workshop
+from services.orchestrator.rebuild import Rebuild
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ class Discard:
 
 def command_handlers(engine: Engine) -> dict[type[ToolCommand], Handler]:
     return {
+        BuildTool: Rebuild(engine.containers, Build(engine)),
         StartTool: Start(engine),
         StopTool: Stop(engine),
         RestartTool: Restart(engine),

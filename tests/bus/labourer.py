@@ -24,6 +24,7 @@ from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, TASKS
 from libs.contracts.tasks import BuildRelease, DiscardTool, StartRelease, Task, TaskEnded, ToolTask
 from libs.contracts.tools import (
+    BuildTool,
     InstallTool,
     RestartTool,
     StartTool,
@@ -98,7 +99,7 @@ class Labourer:
     def _handlers(self) -> dict[type[ToolCommand], Any]:
         if self.orders.user == "installer":
             return {InstallTool: Installing(self)}
-        return {kind: Labour(self) for kind in (StartTool, StopTool, RestartTool, UninstallTool)}
+        return {kind: Labour(self) for kind in (BuildTool, StartTool, StopTool, RestartTool, UninstallTool)}
 
     def _task_handlers(self) -> dict[type[Task], Any]:
         return {kind: TaskLabour(self) for kind in (BuildRelease, StartRelease, DiscardTool)}

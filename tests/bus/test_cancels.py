@@ -44,7 +44,7 @@ async def test_an_install_cancelled_before_it_began_frees_its_name(hub: Hub):
     assert await hub.name_holder("lathe") is None
 
 
-@pytest.mark.parametrize("action", ["start", "stop", "restart", "uninstall"])
+@pytest.mark.parametrize("action", ["build", "start", "stop", "restart", "uninstall"])
 async def test_what_is_cancelled_while_it_works_is_broken_off_and_recovered(hub: Hub, action: str):
     tool = await hub.installed("lathe")
     hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=60, child=True)})

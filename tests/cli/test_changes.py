@@ -99,7 +99,7 @@ async def test_a_cancel_that_came_too_late_is_refused_with_how_it_ended(shell: S
     assert "has succeeded" in said.err
 
 
-@pytest.mark.parametrize("action", ["start", "stop", "restart"])
+@pytest.mark.parametrize("action", ["build", "start", "stop", "restart"])
 async def test_each_change_of_a_tool_is_asked_for_and_waited_for(shell: Shell, api: Api, worker: Worker, action: str):
     name = f"to-{action}"
     first = await installed(api, worker, name)

@@ -54,6 +54,7 @@ TASK: dict[str, Any] = {**ABOUT, "fence": 1, "deadline": NOW}
 
 SAMPLES: tuple[Message, ...] = (
     tools.InstallTool(**COMMAND, source=SOURCE, start=True),
+    tools.BuildTool(**COMMAND),
     tools.StartTool(**COMMAND),
     tools.StopTool(**COMMAND, now=True),
     tools.RestartTool(**COMMAND),

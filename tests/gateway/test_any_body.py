@@ -28,7 +28,7 @@ installs = some.fixed_dictionaries(
     optional={"name": near | texts, "ref": near | texts, "subdir": near | texts, "start": some.booleans()},
 )
 keys = some.none() | some.text(string.ascii_letters + string.punctuation, min_size=1, max_size=20)
-CHANGES = ("/tools/lathe/start", "/tools/lathe/stop", "/operations/op-1/cancel", "/tools")
+CHANGES = ("/tools/lathe/build", "/tools/lathe/start", "/tools/lathe/stop", "/operations/op-1/cancel", "/tools")
 JSON = {"content-type": "application/json"}
 
 

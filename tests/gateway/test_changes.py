@@ -15,7 +15,7 @@ OPERATION = {
     "id", "kind", "tool", "tool_name", "state", "error", "steps", "requested_by", "cancel_requested",
     "created_at", "ended_at", "links",
 }  # fmt: skip
-CHANGES = ("start", "stop", "restart", "uninstall")
+CHANGES = ("build", "start", "stop", "restart", "uninstall")
 
 
 async def change(door: Door, action: str, name: str, key: str | None = None, **params: Any):
@@ -99,7 +99,7 @@ async def test_now_and_data_stand_in_the_command_when_asked_for(shared: Door, sh
 
 async def test_an_empty_object_is_as_good_as_no_body(shared: Door):
     await shared.install(name="bodiless")
-    for action in ("start", "stop", "restart"):
+    for action in ("build", "start", "stop", "restart"):
         accepted(await shared.post(f"/tools/bodiless/{action}", {}))
     accepted(await shared.client.request("DELETE", "/api/v1/tools/bodiless", json={}))
 

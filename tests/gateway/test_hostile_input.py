@@ -32,7 +32,7 @@ ADDRESSES = (
     "ssh://git@-oProxyCommand=id/tool", "-oProxyCommand=id@git.example.org:tool", "git@git.example.org:-x",
     "git@-host:tool", "", "https://git.example.org/" + "a" * 2000, "ssh://git.example.org/$(id)/\x7f",
 )  # fmt: skip
-CHANGES = (("POST", "/start"), ("POST", "/stop"), ("POST", "/restart"), ("DELETE", ""))
+CHANGES = (("POST", "/build"), ("POST", "/start"), ("POST", "/stop"), ("POST", "/restart"), ("DELETE", ""))
 
 
 def named(value: str) -> str:

@@ -56,7 +56,7 @@ async def test_a_field_that_is_unknown_missing_or_of_the_wrong_type_is_named(
     assert document["detail"].startswith(f"{field}: found ")
 
 
-@pytest.mark.parametrize("path", ["start", "stop", "restart", ""])
+@pytest.mark.parametrize("path", ["build", "start", "stop", "restart", ""])
 async def test_a_change_without_fields_takes_none(shared: Door, shared_ledger: Ledger, path: str):
     method, path = ("POST", f"/tools/any/{path}") if path else ("DELETE", "/tools/any")
     document = await asked(shared, shared_ledger, method, path, 422, "invalid_request", json={"now": True})

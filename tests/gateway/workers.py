@@ -11,6 +11,7 @@ from libs.contracts.operations import OperationEnded
 from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS
 from libs.contracts.tools import (
+    BuildTool,
     InstallTool,
     RestartTool,
     StartTool,
@@ -28,7 +29,7 @@ from tests.gateway.ledger import Ledger
 from tests.support.stage import Stage, eventually
 
 TIMING = Timing(poll=0.1, retry=0.1)
-CHANGES: tuple[type[ToolCommand], ...] = (StartTool, StopTool, RestartTool, UninstallTool)
+CHANGES: tuple[type[ToolCommand], ...] = (BuildTool, StartTool, StopTool, RestartTool, UninstallTool)
 
 
 @dataclass

@@ -9,7 +9,7 @@ from libs.contracts.tools import ToolState
 from tests.status.stories import Operation, connected, lost, observed, tool
 
 NAMES = ("alpha", "beta")
-KINDS = ("install", "start", "stop", "restart", "uninstall")
+KINDS = ("install", "build", "start", "stop", "restart", "uninstall")
 STEPS = ("fetch", "build", "start", "stop", "remove")
 STATES = (ToolState.RUNNING, ToolState.STOPPED, ToolState.FAILED, ToolState.DEGRADED)
 

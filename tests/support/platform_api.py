@@ -80,6 +80,9 @@ class Api:
     async def install(self, name: str, git_url: str, *, key: str | None = None, **body: Any) -> Accepted:
         return await self._change("POST", "/api/v1/tools", key, json={"git_url": git_url, "name": name, **body})
 
+    async def build(self, name: str, *, key: str | None = None) -> Accepted:
+        return await self._change("POST", f"/api/v1/tools/{name}/build", key)
+
     async def start(self, name: str, *, key: str | None = None) -> Accepted:
         return await self._change("POST", f"/api/v1/tools/{name}/start", key)
 
@@ -93,7 +96,7 @@ class Api:
         return await self._change("DELETE", f"/api/v1/tools/{name}", key, params=_only(now=now, data=data))
 
     async def change(self, action: str, name: str) -> Accepted:
-        """`start`, `stop`, `restart` or `uninstall`, by its name."""
+        """`build`, `start`, `stop`, `restart` or `uninstall`, by its name."""
         return await getattr(self, action)(name)
 
     async def cancel(self, operation: str) -> Accepted:

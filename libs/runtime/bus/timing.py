@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 
 DEADLINES: Mapping[str, float] = MappingProxyType(
-    {"install": 3600.0, "start": 600.0, "stop": 300.0, "restart": 900.0, "uninstall": 600.0}
+    {"install": 3600.0, "build": 3600.0, "start": 600.0, "stop": 300.0, "restart": 900.0, "uninstall": 600.0}
 )
 
 

@@ -11,6 +11,7 @@ NEEDED: Mapping[tuple[str, str], Role] = {
     ("GET", "/api/v1/tools/{name}"): "viewer",
     ("GET", "/api/v1/operations"): "viewer",
     ("GET", "/api/v1/operations/{id}"): "viewer",
+    ("POST", "/api/v1/tools/{name}/build"): "operator",
     ("POST", "/api/v1/tools/{name}/start"): "operator",
     ("POST", "/api/v1/tools/{name}/stop"): "operator",
     ("POST", "/api/v1/tools/{name}/restart"): "operator",
