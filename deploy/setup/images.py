@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import shutil
@@ -12,47 +11,35 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from deploy.setup import debian
+from deploy.setup import debian, parts
+from deploy.setup.docker_images import PUBLIC_BASE, RECIPE_LABEL, has, id_of, is_used, recipe_of, registry_answers
 from deploy.setup.shell import MACHINE, PersonNeeded, SetupFailed, alone, ask, clean_environment, run, say
 
 BUSYBOX = "machete-busybox:latest"
 BASE = "machete-base:bookworm"
-PUBLIC_BASE = "python:3.12-slim"  # what the examples' Dockerfiles stand on unless told otherwise
 BASE_PACKAGES = ("ca-certificates", "python-is-python3", "python3", "python3-venv")
 NOT_NEEDED = ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
-RECIPE_LABEL = "io.machete.setup.recipe"
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-PROBE_SECONDS = 10.0
 
 
 def build_args() -> dict[str, str]:
-    """Arguments with which the examples build on this machine: none where the public base can be had."""
-    if not _has(PUBLIC_BASE) and _has(BASE):
-        return {"BASE_IMAGE": BASE}
-    return {}
+    """Arguments with which the examples build on this machine: none where the public images can be had."""
+    base = {"BASE_IMAGE": BASE} if is_used(BASE, instead_of=PUBLIC_BASE) else {}
+    return {**base, **parts.chosen(parts.FOR_TOOLS)}
 
 
 def ensure() -> None:
     with alone(MACHINE):
         _ensure_busybox()
         _ensure_base()
-
-
-def _has(image: str, recipe: str | None = None) -> bool:
-    """Is the image here, and made by this recipe (any, if None)?"""
-    template = "{{.Id}}" if recipe is None else f'{{{{index .Config.Labels "{RECIPE_LABEL}"}}}}'
-    code, answer = ask(["docker", "image", "inspect", "--format", template, image])
-    return code == 0 and recipe in (None, answer)
-
-
-def _recipe(*parts: str) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
+        if has(BASE):
+            parts.ensure(parts.FOR_TOOLS, BASE)
 
 
 def _ensure_busybox() -> None:
-    recipe = _recipe("busybox", "1")
-    if _has(BUSYBOX, recipe):
+    recipe = recipe_of("busybox", "1")
+    if has(BUSYBOX, recipe):
         return say(f"images: {BUSYBOX} is there")
     program = _static_busybox()
     applets = ask([program, "--list"])[1].split()
@@ -109,25 +96,20 @@ def busybox_archive(program: bytes, applets: Iterable[str]) -> bytes:
 
 def _import(image: str, archive: bytes, recipe: str, changes: Iterable[str]) -> None:
     options = [word for change in (*changes, f"LABEL {RECIPE_LABEL}={recipe}") for word in ("--change", change)]
-    had_one, former = ask(["docker", "image", "inspect", "--format", "{{.Id}}", image])
+    former = id_of(image)
     code, words = ask(["docker", "import", *options, "-", image], stdin=archive, timeout=300)
     if code != 0:
         raise SetupFailed(f"docker could not import {image}: {words}")
-    if had_one == 0:
+    if former:
         # Refused while a container or another image still stands on it: then it stays, unnamed.
         ask(["docker", "image", "rm", former])
 
 
-def registry_answers() -> bool:
-    """A quick question for one small document; no image is fetched."""
-    return ask(["docker", "manifest", "inspect", PUBLIC_BASE], timeout=PROBE_SECONDS)[0] == 0
-
-
 def _ensure_base() -> None:
-    recipe = _recipe("base", "1", *BASE_PACKAGES)
-    if _has(BASE, recipe):
+    recipe = recipe_of("base", "1", *BASE_PACKAGES)
+    if has(BASE, recipe):
         return say(f"images: {BASE} is there")
-    if _has(PUBLIC_BASE) or registry_answers():
+    if has(PUBLIC_BASE) or registry_answers():
         return say(f"images: the examples stand on {PUBLIC_BASE}")
     if os.geteuid() != 0 or not debian.is_bookworm():
         raise PersonNeeded(
