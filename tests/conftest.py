@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.postgres import postgres, postgres_url
+
+__all__ = ["postgres", "postgres_url"]
+
 TESTS = Path(__file__).parent
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.

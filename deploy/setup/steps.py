@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.setup import daemon, engine, images, python_env
+from deploy.setup import daemon, engine, images, postgres, python_env
 from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,7 @@ def everything() -> None:
     dependencies()
     engine.ensure()
     images.ensure()
+    postgres.ensure()
 
 
 STEPS: dict[str, Callable[[], None]] = {
@@ -30,6 +31,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "python": dependencies,
     "engine": engine.ensure,
     "images": images.ensure,
+    "postgres": postgres.ensure,
     "engine-status": engine.status,
     "engine-stop": daemon.stop,
 }
