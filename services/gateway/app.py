@@ -11,7 +11,8 @@ from libs.runtime.logging import get_logger
 from libs.runtime.service import Service
 from services.gateway.adapters import token_file
 from services.gateway.adapters.accounts import FirstAccount
-from services.gateway.api import Door, routes
+from services.gateway.api import routes
+from services.gateway.door import Door
 from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
