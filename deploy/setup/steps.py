@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.setup import daemon, engine, images, postgres, python_env
+from deploy.setup import daemon, engine, images, postgres, prometheus, python_env
 from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +24,7 @@ def everything() -> None:
     engine.ensure()
     images.ensure()
     postgres.ensure()
+    prometheus.ensure()
 
 
 STEPS: dict[str, Callable[[], None]] = {
@@ -32,6 +33,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "engine": engine.ensure,
     "images": images.ensure,
     "postgres": postgres.ensure,
+    "prometheus": prometheus.ensure,
     "engine-status": engine.status,
     "engine-stop": daemon.stop,
 }
