@@ -17,7 +17,9 @@ from typing import Any, cast
 import uvloop
 from fastapi import APIRouter, FastAPI
 
+from libs.runtime import metrics
 from libs.runtime.health import Check, Health
+from libs.runtime.http import metrics_token
 from libs.runtime.http.app import build_app
 from libs.runtime.http.authentication import Authenticate, nobody
 from libs.runtime.http.lifecycle import Lifecycle
@@ -55,7 +57,12 @@ class ServiceBroke(Exception):
     """A service ended although nobody stopped it, or did not stop in time. The cause is its `__cause__`."""
 
 
-def front(services: Sequence[Service], lifecycle: Lifecycle | None = None, health: Health | None = None) -> FastAPI:
+def front(
+    services: Sequence[Service],
+    lifecycle: Lifecycle | None = None,
+    health: Health | None = None,
+    metrics_token: str = "",
+) -> FastAPI:
     """The HTTP side of these services, as `serve()` puts it on the port; on its own for tests."""
     if health is None:
         health = Health({service.name: service.health for service in services})
@@ -64,8 +71,8 @@ def front(services: Sequence[Service], lifecycle: Lifecycle | None = None, healt
     routers = {service.name: service.routes for service in services if service.routes is not None}
     tellers = [service.authenticate for service in services if service.authenticate is not None]
     if not tellers:
-        log.warning("no service here can tell who asks: everything but health answers 401")
-    return build_app(routers, health, tellers[0] if tellers else nobody, lifecycle or Lifecycle())
+        log.warning("no service here can tell who asks: everything but health and metrics answers 401")
+    return build_app(routers, health, tellers[0] if tellers else nobody, lifecycle or Lifecycle(), metrics_token)
 
 
 async def serve(
@@ -78,7 +85,8 @@ async def serve(
     """Runs until SIGTERM or SIGINT (or until cancelled); `ready` is called once all have started.
 
     `listener` is a bound socket to use instead of host and port. Health is answered from the first moment on,
-    everything else from when all have started. Raises `PortTaken` before anything is started, and `ServiceBroke`.
+    everything else from when all have started. Raises `PortTaken` and `SettingsError` before anything is started,
+    and `ServiceBroke`.
     """
     settings.make_data_folder()
     sock = listener or listen(settings.host, settings.port)
@@ -124,7 +132,9 @@ class _Process:
         self.services = services
         self.lifecycle = Lifecycle(serving=False)
         self.health = Health({service.name: service.health for service in services})
-        app = front(services, self.lifecycle, self.health)
+        app = front(services, self.lifecycle, self.health, metrics_token.ensure(settings.data))
+        for name in names:
+            metrics.runs_here(name)
         self.server = HttpServer(app, sock, settings)
         self.hosts: list[_Host] = []
         self.hurry = asyncio.Event()

@@ -15,7 +15,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import nats
 import structlog
@@ -32,7 +32,7 @@ from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
 from libs.contracts.subjects import QUERY
-from libs.runtime import tracing
+from libs.runtime import metrics, tracing
 from libs.runtime.bus.replies import Replies
 
 log = structlog.get_logger(__name__)
@@ -149,6 +149,7 @@ class Bus:
                 if problem.err_code == WRONG_LAST_SEQUENCE:
                     raise Conflict(subject) from None
                 if problem.err_code == STORE_REFUSED:
+                    self._count(stream, "refused")
                     raise _refusal(problem.description or "the stream is full") from None
                 if problem.code != 503:
                     raise
@@ -156,8 +157,13 @@ class Bus:
             except (NatsTimeout, NoRespondersError, OutboundBufferLimitError) as problem:
                 cause = problem
             if asyncio.get_running_loop().time() >= give_up:
+                self._count(stream, "unavailable")
                 raise Unavailable(f"{stream.name} did not acknowledge within {patience:g} s: {cause!r}") from cause
+            self._count(stream, "retried")
             await asyncio.sleep(0.1)
+
+    def _count(self, stream: Stream, trouble: Literal["refused", "unavailable", "retried"]) -> None:
+        metrics.publish_troubles.labels(self.source.partition("/")[0], stream.name, trouble).inc()
 
     async def put(
         self, bucket: Stream, subject: str, value: bytes | None, *, expected: int, patience: float = 30.0
@@ -284,10 +290,13 @@ async def connect(
 
     async def reconnected() -> None:
         log.info("nats reconnected")
+        metrics.nats_connected.labels(service).set(1)
         holder[0].reconnected()
 
     async def disconnected() -> None:
         if not leaving:
+            metrics.nats_connected.labels(service).set(0)
+            metrics.nats_disconnects.labels(service).inc()
             log.warning("nats disconnected")
 
     async def closed() -> None:
@@ -314,10 +323,13 @@ async def connect(
     )
     bus = Bus(connection, source)
     holder.append(bus)
+    metrics.nats_connected.labels(service).set(1)
+    metrics.nats_disconnects.labels(service)
     try:
         yield bus
     finally:
         leaving = True
+        metrics.nats_connected.remove(service)
         try:
             async with asyncio.timeout(5):
                 await connection.close()

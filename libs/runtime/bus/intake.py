@@ -20,7 +20,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from libs.contracts.streams import Consumer, Stream
-from libs.runtime import metrics
+from libs.runtime import metrics, scrape
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.provision import consumer_config
@@ -60,13 +60,8 @@ class Intake:
         subscription = await self._bus.nats.subscribe(f"{inbox}.*", cb=arrive)
         waking = asyncio.create_task(self._wake_on_reconnect())
         try:
-            while True:
-                self._asked += 1
-                request = f"{inbox}.{self._asked}"
-                await self._request(request)
-                if not await self._take_all(request):
-                    await asyncio.sleep(0.2)
-                    await self._ensure_consumer()
+            with scrape.looked_up(self._queue):
+                await self._take_for_ever(inbox)
         finally:
             waking.cancel()
             for task in self._in_hand:
@@ -74,6 +69,26 @@ class Intake:
             await asyncio.gather(waking, *self._in_hand, return_exceptions=True)
             if not self._bus.nats.is_closed:
                 await subscription.unsubscribe()
+
+    async def _take_for_ever(self, inbox: str) -> None:
+        while True:
+            self._asked += 1
+            request = f"{inbox}.{self._asked}"
+            await self._request(request)
+            if not await self._take_all(request):
+                await asyncio.sleep(0.2)
+                await self._ensure_consumer()
+
+    async def _queue(self) -> list[scrape.Reading]:
+        """The consumer as the server has it, for Prometheus."""
+        name = (self._consumer.name,)
+        metrics.in_hand.labels(*name).set(len(self._in_hand))
+        info = await self._bus.jetstream.consumer_info(self._stream.name, self._consumer.name)
+        return [
+            (metrics.queue_undelivered, name, info.num_pending or 0),
+            (metrics.queue_unacknowledged, name, info.num_ack_pending or 0),
+            (metrics.queue_askers, name, info.num_waiting or 0),
+        ]
 
     async def _wake_on_reconnect(self) -> None:
         async with self._bus.noticing_reconnects() as reconnected:

@@ -15,6 +15,7 @@ from libs.contracts.names import TOKEN, is_operation_id, is_tool_id
 from libs.contracts.operations import OperationFailed
 from libs.contracts.problems import Problem
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, Stream
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Conflict
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.records import Records
@@ -39,6 +40,7 @@ async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> Dea
         given_up_at=datetime.now(UTC),
     )
     await bus.publish(DEAD_LETTERS, letter, id=f"{stream.name}.{delivery.sequence}")
+    metrics.dead_letters.labels(stream.name).inc()
     log.error("kept as a dead letter", subject=delivery.subject, reason=reason)
     return letter
 

@@ -15,6 +15,7 @@ from libs.contracts.envelope import new_message_id
 from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk, LogLine
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Conflict, Kept, Unavailable
 from libs.runtime.logging import get_logger
 
@@ -101,6 +102,7 @@ class LogWriter:
                     raise Overtaken(f"{self._tool} {self._source}") from None
         self._next = chunk.first + len(lines)
         self.mark = chunk.mark
+        metrics.log_lines.labels("tool" if self._exclusive else "operation").inc(len(lines))
 
     async def _was_ours(self, id: str) -> bool:
         """After a conflict: takes up the new end of the source, and tells whether that end is our own chunk."""

@@ -65,7 +65,8 @@ class TaskWorker:
         self._intake = Intake(bus, TASKS, consumer, timing, self._handle)
         self._places = asyncio.Semaphore(timing.max_running)
         self._held: dict[tuple[str, str, int], Delivery] = {}
-        self._service = consumer.name
+        self._consumer = consumer.name
+        self._service = bus.source.partition("/")[0]
 
     async def run(self) -> None:
         async with self._signals.heard():
@@ -88,7 +89,8 @@ class TaskWorker:
         with tracing.within(delivery.trace), bind(operation=task.operation, tool=task.tool):
             try:
                 async with delivery.held(), self._places:
-                    await self._do(task, delivery)
+                    with metrics.running.labels(self._consumer).track_inprogress():
+                        await self._do(task, delivery)
             except FencedOff:
                 await delivery.ack()
             except (Interrupted, Unavailable) as problem:
@@ -117,7 +119,9 @@ class TaskWorker:
         elif delivery.lapsed() or await begun_by_another(self._bus, task, delivery.deliveries):
             raise Interrupted(task.operation)
         else:
-            ended = await self._work(task, delivery)
+            with metrics.task(task.what) as outcome:
+                ended = await self._work(task, delivery)
+                outcome.append("retried" if ended is None else ended.outcome)
         if ended is None:
             await delivery.nak(self._timing.retry)
             return

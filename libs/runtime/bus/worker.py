@@ -93,7 +93,8 @@ class Worker:
                 return
             if whose is Turn.MINE:
                 async with self._places:
-                    done = await self._at_head(command, delivery)
+                    with metrics.running.labels(self._service).track_inprogress():
+                        done = await self._at_head(command, delivery)
             else:
                 done = await self._overtaken(command, record, delivery)
             if done:
@@ -249,7 +250,8 @@ def outcome_of(ended: OperationEnded) -> metrics.Outcome:
 def _measure(record: Record, ended: OperationEnded) -> None:
     if record.accepted is not None:
         seconds = (ended.ended_at - record.accepted.created_at).total_seconds()
-        metrics.operation_ended(record.accepted.kind, outcome_of(ended), seconds)
+        code = ended.error.code if isinstance(ended, OperationFailed) else None
+        metrics.operation_ended(record.accepted.kind, outcome_of(ended), seconds, code)
 
 
 def delivery_command(delivery: Delivery) -> ToolCommand:

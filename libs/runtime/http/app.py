@@ -10,11 +10,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from libs.runtime import metrics
+from libs.runtime import metrics, scrape
 from libs.runtime.health import Health, HealthReport
-from libs.runtime.http.authentication import Authenticate, Authentication
+from libs.runtime.http.authentication import METRICS, Authenticate, Authentication
 from libs.runtime.http.docs import docs_router, openapi_document
-from libs.runtime.http.edge import FRONT, METRICS, Edge
+from libs.runtime.http.edge import FRONT, Edge
 from libs.runtime.http.lifecycle import Lifecycle
 from libs.runtime.http.limits import Bodies, Gate
 from libs.runtime.http.problems import Problem, handle_problems
@@ -23,7 +23,11 @@ from libs.runtime.version import VERSION
 
 
 def build_app(
-    routers: Mapping[str, APIRouter], health: Health, authenticate: Authenticate, lifecycle: Lifecycle
+    routers: Mapping[str, APIRouter],
+    health: Health,
+    authenticate: Authenticate,
+    lifecycle: Lifecycle,
+    metrics_token: str = "",
 ) -> FastAPI:
     """One app with the routes of every service in `routers` (by the service's name)."""
     app = FastAPI(title="MACHETE", version=VERSION, docs_url=None, redoc_url=None, openapi_url=None)
@@ -35,7 +39,7 @@ def build_app(
     app.openapi = cache(lambda: openapi_document(app))
     handle_problems(app)
     app.add_middleware(Bodies)
-    app.add_middleware(Authentication, authenticate=authenticate)
+    app.add_middleware(Authentication, authenticate=authenticate, metrics_token=metrics_token)
     app.add_middleware(Gate, lifecycle=lifecycle)
     app.add_middleware(Edge, lifecycle=lifecycle, owners=owners)
     return app
@@ -83,7 +87,7 @@ def _front_router(health: Health) -> APIRouter:
     @router.get(METRICS, include_in_schema=False)
     async def read_metrics() -> Response:
         await health.report()
-        return Response(metrics.render(), headers={"content-type": metrics.CONTENT_TYPE})
+        return Response(await scrape.answer(), headers={"content-type": metrics.CONTENT_TYPE})
 
     return router
 

@@ -16,12 +16,11 @@ from uvicorn.protocols.utils import ClientDisconnected
 
 from libs.contracts.principals import Principal
 from libs.runtime import metrics, tracing
-from libs.runtime.http.authentication import OPEN
+from libs.runtime.http.authentication import METRICS, OPEN
 from libs.runtime.http.lifecycle import Lifecycle
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import FastLine, get_logger
 
-METRICS = "/metrics"
 FRONT = "front"
 UNMATCHED = "unmatched"
 CLIENT_GONE = 499
