@@ -13,9 +13,10 @@ from libs.contracts.envelope import Frozen, Message
 from libs.contracts.principals import Principal
 from libs.contracts.problems import Problem
 from libs.contracts.subjects import QUERY, Subject
-from libs.contracts.views import OperationView, Page, ToolView
+from libs.contracts.views import Descriptions, LastLines, OperationView, Page, ToolView
 
 MAX_WAIT = 60.0
+MAX_LINES = 1000
 
 
 class Question(Message):
@@ -46,6 +47,28 @@ class ShowTool(Question):
     subject_form = _subject("status", "tool")
     answered_with = ToolView
     tool: str = Field(max_length=64)
+    position: int | None = None
+
+
+class DescribeTools(Question):
+    """Tools by name, or the one of this name or id, with what their manifests say; as many as fit in an answer."""
+
+    type = "machete.query.describe-tools.v1"
+    subject_form = _subject("status", "descriptions")
+    answered_with = Descriptions
+    tool: str | None = Field(default=None, max_length=64)
+    after: str | None = None
+    position: int | None = None
+
+
+class ReadLastLines(Question):
+    """The last lines that a tool (name or id) printed; of very long ones fewer, so that they fit in an answer."""
+
+    type = "machete.query.read-last-lines.v1"
+    subject_form = _subject("status", "lines")
+    answered_with = LastLines
+    tool: str = Field(max_length=64)
+    lines: int = Field(default=100, ge=0, le=MAX_LINES)
     position: int | None = None
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from libs.contracts.envelope import Frozen
 from libs.contracts.operations import Kind, OperationState, StepName
@@ -64,6 +64,42 @@ class OperationView(Frozen):
     created_at: datetime
     ended_at: datetime | None
     links: dict[str, str]
+
+
+class ToolDescription(Frozen):
+    """A tool with what its manifest says. `port` is the one on the host that it keeps.
+
+    `manifest` is None until it was read; what stands in it under the name of a secret is masked.
+    """
+
+    tool: ToolView
+    category: str | None
+    port: int | None
+    created_at: datetime
+    manifest: dict[str, JsonValue] | None
+
+
+class Descriptions(Frozen):
+    """`next` is the cursor of what follows, None at the end."""
+
+    tools: tuple[ToolDescription, ...]
+    next: str | None = None
+
+
+class PrintedLine(Frozen):
+    """A line that a tool's service printed."""
+
+    time: datetime
+    service: str
+    text: str
+
+
+class LastLines(Frozen):
+    """The last lines that a tool printed, the oldest first."""
+
+    id: str
+    name: str
+    lines: tuple[PrintedLine, ...]
 
 
 class Page(Frozen):

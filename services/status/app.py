@@ -17,6 +17,7 @@ from libs.runtime.http.problems import Problem
 from libs.runtime.service import Service
 from services.status.adapters.tables import DatabaseTables, open_file
 from services.status.api import Views, routes
+from services.status.descriptions import Describing
 from services.status.handlers import Answers
 from services.status.lookup import Lookup
 from services.status.progress import Progress
@@ -53,7 +54,8 @@ def build(settings: Settings) -> Service:
             account = Account(settings.nats_servers, user, password, NAME)
             projection = Projection(bus, account, EVENTS, STATES, projector)
             lookup = Lookup(tables, progress)
-            for question, respond in Answers(lookup).table().items():
+            table = {**Answers(lookup).table(), **Describing(lookup, bus).table()}
+            for question, respond in table.items():
                 await bus.answer(question, respond, queue=NAME)
             projecting = group.create_task(projection.run())
             running.append(_Running(bus, tables, projection, progress, Views(bus, lookup)))

@@ -20,6 +20,21 @@ from services.status.ports import Tables, ToolRow, Wanted
 Respond = Callable[[Any], Awaitable[Answer[Any]]]
 
 
+def answering(lookup: Lookup, find: Callable[[Any], Awaitable[Frozen]]) -> Respond:
+    """Waits for the question's position, then answers with what is found, or says why not."""
+
+    async def respond(question: Any) -> Answer[Any]:
+        try:
+            await lookup.up_to(question.position)
+            return Answer[Any](result=await find(question))
+        except Refused as refused:
+            return Answer[Any].model_validate({"status": refused.status, "problem": refused.problem})
+        except BadCursor as bad:
+            return Answer[Any](status=400, problem=Problem(code="cursor_invalid", message=f"Bad cursor: {bad}."))
+
+    return respond
+
+
 @dataclass(frozen=True)
 class Answers:
     lookup: Lookup
@@ -30,23 +45,11 @@ class Answers:
 
     def table(self) -> Mapping[type[Question], Respond]:
         return {
-            ListTools: self._answering(self.list_tools),
-            ShowTool: self._answering(self.show_tool),
-            ListOperations: self._answering(self.list_operations),
-            ShowOperation: self._answering(self.show_operation),
+            ListTools: answering(self.lookup, self.list_tools),
+            ShowTool: answering(self.lookup, self.show_tool),
+            ListOperations: answering(self.lookup, self.list_operations),
+            ShowOperation: answering(self.lookup, self.show_operation),
         }
-
-    def _answering(self, find: Callable[[Any], Awaitable[Frozen]]) -> Respond:
-        async def respond(question: Any) -> Answer[Any]:
-            try:
-                await self.lookup.up_to(question.position)
-                return Answer[Any](result=await find(question))
-            except Refused as refused:
-                return Answer[Any].model_validate({"status": refused.status, "problem": refused.problem})
-            except BadCursor as bad:
-                return Answer[Any](status=400, problem=Problem(code="cursor_invalid", message=f"Bad cursor: {bad}."))
-
-        return respond
 
     async def list_tools(self, question: ListTools) -> Page:
         found = await self.tables.tools(tool_place(question.after), question.limit + 1)

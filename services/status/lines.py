@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 from libs.contracts.envelope import Undecodable
-from libs.contracts.logs import LogChunk
+from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
@@ -110,6 +110,14 @@ async def tool_log(bus: Bus, tool: str, *, follow: bool, tail: int | None) -> As
         async for item in items:
             if isinstance(item, Kept) and _is_service(item.subject):
                 yield printer.printed(item)
+
+
+async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine]]:
+    """The last lines of all the tool's services, in the order they are kept; each with its service's name."""
+    if count == 0:
+        return []
+    chunks = await _newest(bus, tool, (await extent(bus, LOGS)).last, count)
+    return [(chunk.source, line) for chunk, skip in chunks for line in chunk.lines[skip:]]
 
 
 async def _newest(bus: Bus, tool: str, now: int, tail: int) -> list[tuple[LogChunk, int]]:

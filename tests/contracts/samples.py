@@ -93,6 +93,8 @@ SAMPLES: tuple[Message, ...] = (
     ),
     queries.ListTools(limit=500, after=HARD, position=2**53),
     queries.ShowTool(tool=HARD[:20], position=1),
+    queries.DescribeTools(tool="lathe-7", after=HARD),
+    queries.ReadLastLines(tool="lathe-7", lines=7, position=1),
     queries.ListOperations(tool=HARD[:20], state=HARD, limit=1, after=HARD, position=1),
     queries.ShowOperation(operation=HARD[:20], wait=59.9, position=1),
     queries.AuthenticateToken(token=HARD),
