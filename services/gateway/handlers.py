@@ -107,8 +107,8 @@ class Gateway:
         held = await self._names.find(request.name)
         if request.action == "install":
             return await self._reserve(request, held)
-        if held.reservation is None:
-            raise problems.no_tool(request.name)
+        if held.reservation is None or request.tool not in (None, held.reservation.tool):
+            raise problems.no_tool(request.tool or request.name)
         return held.reservation.tool
 
     async def _reserve(self, request: Request, held: Held) -> str:

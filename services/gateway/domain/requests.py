@@ -19,13 +19,17 @@ _ADDRESS = re.compile(r"://|:[^/]*@|@[^/]*:")
 
 @dataclass(frozen=True)
 class Request:
-    """One request, checked. `key` is its Idempotency-Key; `options` are the command's own fields, as JSON has them."""
+    """One request, checked. `key` is its Idempotency-Key; `options` are the command's own fields, as JSON has them.
+
+    `tool` is the id of the tool that is meant, None for whichever has the name.
+    """
 
     action: str
     name: str
     by: Principal
     key: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    tool: str | None = None
 
     @cached_property
     def operation(self) -> str:
