@@ -4,6 +4,9 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from libs.contracts.queries import AuthenticateToken
+from libs.contracts.streams import COMMANDS, EVENTS, STATES
+from libs.runtime import scrape
+from libs.runtime.bus.backlog import fill, oldest_commands
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
@@ -38,7 +41,11 @@ def build(settings: Settings) -> Service:
             await joined.bus.answer(AuthenticateToken, Authentication(accounts).answer, queue=NAME)
             connected.append(joined.bus)
             try:
-                yield
+                with (
+                    scrape.looked_up(oldest_commands(joined.bus)),
+                    scrape.looked_up(fill(joined.bus, COMMANDS, EVENTS, STATES)),
+                ):
+                    yield
             finally:
                 connected.clear()
 

@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from libs.contracts.streams import EVENTS, STATES
+from libs.contracts.streams import EVENTS, LOGS, STATES
+from libs.runtime import scrape
+from libs.runtime.bus.backlog import fill
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.projection import Account, Projection
 from libs.runtime.bus.session import session
@@ -17,6 +19,7 @@ from libs.runtime.http.problems import Problem
 from libs.runtime.service import Service
 from services.status.adapters.tables import DatabaseTables, open_file
 from services.status.api import Views, routes
+from services.status.census import Census
 from services.status.descriptions import Describing
 from services.status.handlers import Answers
 from services.status.lookup import Lookup
@@ -60,7 +63,8 @@ def build(settings: Settings) -> Service:
             projecting = group.create_task(projection.run())
             running.append(_Running(bus, tables, projection, progress, Views(bus, lookup)))
             try:
-                yield
+                with scrape.looked_up(Census(tables, progress).look), scrape.looked_up(fill(bus, LOGS)):
+                    yield
             finally:
                 running.clear()
                 projecting.cancel()

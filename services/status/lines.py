@@ -13,6 +13,7 @@ from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Kept
 from libs.runtime.bus.reader import extent, read, read_until_now, subjects_of
 from libs.runtime.logging import get_logger
@@ -20,6 +21,8 @@ from services.status.domain.entries import OperationEntry
 from services.status.lookup import Lookup
 
 log = get_logger(__name__)
+
+_MISSED = metrics.log_lines_missed.labels("http")
 
 
 def chunk_of(kept: Kept) -> LogChunk | None:
@@ -51,6 +54,7 @@ class Printer:
         missed = chunk.first - self._next.get(chunk.source, chunk.first)
         self._next[chunk.source] = chunk.first + len(chunk.lines)
         if missed > 0:
+            _MISSED.inc(missed)
             lines.insert(0, {**lines[0], "text": f"[{missed} lines are no longer kept]", "missed": missed})
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
 

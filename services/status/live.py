@@ -18,6 +18,7 @@ from libs.contracts.names import derived_word
 from libs.contracts.operations import OperationEnded
 from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.contracts.subjects import LOG, RECORD, BadSubject
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Kept
 from libs.runtime.bus.reader import Discarded, Extent, extent, read, read_until_now
 from libs.runtime.logging import get_logger
@@ -26,6 +27,9 @@ from services.status.domain.topics import Followed
 from services.status.lines import chunk_of
 
 log = get_logger(__name__)
+
+_EVENTS, _LINES, _GAPS = (metrics.live_frames.labels(kind) for kind in ("event", "log", "gap"))
+_MISSED = metrics.log_lines_missed.labels("live")
 
 ON_THEIR_WAY = 8
 # An operation's end is held back for the lines that came before it; not for ever, should they be lost.
@@ -177,6 +181,7 @@ class LiveSession:
         self._place = self._place.after_lines(kept.sequence, chunk)
         lines = tuple(line.model_dump(mode="json") for line in chunk.lines)
         said = LogLines(tool=chunk.tool, source=chunk.source, first=chunk.first, lines=lines)
+        _LINES.inc()
         return [*lost, LogFrame(cursor=self._place.cursor(), log=said).model_dump_json()]
 
     def _event(self, kept: Kept) -> list[str]:
@@ -186,9 +191,12 @@ class LiveSession:
         except ValueError as problem:
             log.error("an event cannot be read and is passed over", sequence=kept.sequence, problem=str(problem))
             return []
+        _EVENTS.inc()
         return [f'{{"cursor":"{self._place.cursor()}","event":{kept.data.decode()}}}']
 
     def _gap(self, gap: Gap) -> str:
+        _GAPS.inc()
+        _MISSED.inc(gap.missed or 0)
         return GapFrame(cursor=self._place.cursor(), gap=gap).model_dump_json(exclude_none=True)
 
 
