@@ -56,7 +56,7 @@ async def run(settings: Settings, ready: Callable[[Running], None]) -> None:
         with listen(settings.host, settings.port) as listener:
             url = _reachable(settings, address(listener))
             async with AsyncExitStack() as stack:
-                nats = EmbeddedNats(settings.data, permissions())
+                nats = EmbeddedNats(settings.data, permissions(), agents=True)
                 loading = asyncio.create_task(asyncio.to_thread(_load))
                 await stack.enter_async_context(nats)
                 await loading

@@ -2,9 +2,16 @@
 
 `platform` provisions and is used for nothing else. An inbox prefix of its own for every user keeps
 answers from other eyes.
+
+The gateway has two users more. An agent names the subject that its answer goes to, so `answers` may write to agents'
+inboxes and nowhere else: whatever is named, nothing else can be reached. `warden` stands in the server's own account,
+where it finds and ends the connections of an agent that was removed.
 """
 
+from typing import Literal
+
 from libs.contracts import subjects
+from libs.contracts.agents import INBOXES, agent_inbox
 from libs.contracts.envelope import Frozen
 from libs.contracts.streams import (
     COMMANDS,
@@ -24,6 +31,8 @@ from libs.contracts.streams import (
 _NAMES = f"KV_{NAMES.name}"
 _PRESENCE = f"KV_{PRESENCE.name}"
 _SOURCES = f"OBJ_{SOURCES.name}"
+# Where the server asks who it is that connects.
+CALLOUT = "$SYS.REQ.USER.AUTH"
 # Which stream has a subject: the client's object store asks this before it reads.
 _LOOK_UP = "$JS.API.STREAM.NAMES"
 
@@ -34,6 +43,7 @@ class Permissions(Frozen):
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
     responds: bool = False
+    account: Literal["MACHETE", "SYSTEM"] = "MACHETE"
 
 
 def permissions() -> dict[str, Permissions]:
@@ -46,7 +56,27 @@ def permissions() -> dict[str, Permissions]:
         "installer": _installer(),
         "orchestrator": _orchestrator(),
         "status": _status(),
+        "answers": Permissions(publish=(f"{INBOXES}.>",), subscribe=()),
+        "warden": Permissions(
+            publish=("$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.SERVER.*.KICK"),
+            subscribe=("_INBOX_warden.>",),
+            account="SYSTEM",
+        ),
     }
+
+
+def agent_permissions(agent: str) -> Permissions:
+    """The same for every role: what an agent may ask for is decided when it asks."""
+    return Permissions(
+        publish=(subjects.AGENT.filter(agent=agent),),
+        subscribe=(
+            f"{agent_inbox(agent)}.>",
+            subjects.RECORD.filter(),
+            subjects.STEP.filter(),
+            subjects.TOOL_ENGINE.filter(),
+            subjects.STATE.filter(),
+        ),
+    )
 
 
 def _gateway() -> Permissions:
@@ -58,7 +88,12 @@ def _gateway() -> Permissions:
             *(f"$KV.{NAMES.name}.{key}" for key in (name_key("*"), id_key("*"))),
             *_reads(COMMANDS.name, EVENTS.name, STATES.name, _NAMES),
         ),
-        subscribe=("_INBOX_gateway.>", subjects.QUERY.filter(service="gateway")),
+        subscribe=(
+            "_INBOX_gateway.>",
+            subjects.QUERY.filter(service="gateway"),
+            subjects.AGENT.filter(),
+            CALLOUT,
+        ),
         responds=True,
     )
 

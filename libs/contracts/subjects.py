@@ -73,6 +73,7 @@ TASK = {
     for what in ("orchestrator.build", "orchestrator.start", "orchestrator.discard")
 }
 QUERY = Subject("machete.qry.v1.{service}.{question}")
+AGENT = Subject("machete.agent.v1.{agent}.{noun}.{action}")
 
 
 def lane(tool: str) -> str:

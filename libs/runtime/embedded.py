@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from libs.contracts.permissions import Permissions
-from libs.runtime import loopback, nats_binary, nats_credentials
+from libs.runtime import loopback, nats_binary, nats_credentials, nats_issuer
 from libs.runtime.datalock import DataLock
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_binary import NatsBinary
@@ -48,14 +48,19 @@ class EmbeddedNats:
     """`users` are the server's users by name; their passwords are made at first start, see `credentials`.
 
     `<data>/nats/` holds all of it: `jetstream/`, `server.json`, `server.log`, `credentials.json`, `port`, `lock`.
+    With `agents` others may connect too, if the gateway says so: it signs with the key in `issuer.json`.
     """
 
-    def __init__(self, data: Path, users: Mapping[str, Permissions], *, max_payload: int = 1024 * 1024):
+    def __init__(
+        self, data: Path, users: Mapping[str, Permissions], *, max_payload: int = 1024 * 1024, agents: bool = False
+    ):
         self.folder = data.absolute() / "nats"
         self.credentials: Mapping[str, str] = {}
         self.restarts = 0
         self._users = users
         self._max_payload = max_payload
+        self._agents = agents
+        self._issuer: str | None = None
         self._lock = DataLock(self.folder)
         self._binary: NatsBinary | None = None
         self._port = 0
@@ -99,6 +104,8 @@ class EmbeddedNats:
         await asyncio.to_thread(self._lock.acquire)
         try:
             self.credentials = nats_credentials.ensure(self.folder / "credentials.json", self._users)
+            if self._agents:
+                self._issuer = nats_issuer.ensure(self.folder / nats_issuer.NAME).public
             await self._start_on_a_free_port()
         except BaseException:
             await self.stop()
@@ -153,6 +160,7 @@ class EmbeddedNats:
             max_file_store=storage_limit(free, _size_of(store), _limit_before(config)),
             users=users,
             max_payload=self._max_payload,
+            issuer=self._issuer,
         )
         draft = config.with_suffix(".new")
         draft.touch(mode=0o600)

@@ -5,12 +5,16 @@ JSON, which the server reads as well as its own format: so every value is quoted
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from libs.contracts.permissions import Permissions
+from libs.runtime.nats_keys import user_form
 
+MACHETE: Literal["MACHETE"] = "MACHETE"
+SYSTEM: Literal["SYSTEM"] = "SYSTEM"
 GIB = 1024**3
 MOST_STORED = 10 * GIB
 MEMORY_STORE = 64 * 1024 * 1024
@@ -31,7 +35,10 @@ class NatsUser:
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """`max_file_store` and `max_payload` are bytes. The port is on loopback; the folder is the server's own."""
+    """`max_file_store` and `max_payload` are bytes. The port is on loopback; the folder is the server's own.
+
+    `issuer` is the public key with which the gateway signs who may connect besides `users`; without one, nobody may.
+    """
 
     server_name: str
     port: int
@@ -39,6 +46,7 @@ class ServerSettings:
     max_file_store: int
     users: Mapping[str, NatsUser]
     max_payload: int = 1024 * 1024
+    issuer: str | None = None
 
 
 def render(settings: ServerSettings) -> str:
@@ -51,11 +59,6 @@ def render(settings: ServerSettings) -> str:
 
 
 def _document(settings: ServerSettings) -> dict[str, object]:
-    # The account's limits say the same as the server's: they are what a client can read.
-    account = {
-        "jetstream": {"max_file": settings.max_file_store, "max_memory": MEMORY_STORE},
-        "users": [_user(name, user) for name, user in settings.users.items()],
-    }
     return {
         "server_name": settings.server_name,
         "host": "127.0.0.1",
@@ -70,21 +73,52 @@ def _document(settings: ServerSettings) -> dict[str, object]:
             "max_file_store": settings.max_file_store,
             "max_memory_store": MEMORY_STORE,
         },
-        "accounts": {"MACHETE": account},
+        "accounts": _accounts(settings),
+        **({"system_account": SYSTEM} if _has_system(settings) else {}),
+        **({} if settings.issuer is None else {"authorization": _callout(settings.issuer, settings.users)}),
     }
+
+
+def _has_system(settings: ServerSettings) -> bool:
+    return any(user.permissions.account == SYSTEM for user in settings.users.values())
+
+
+def _accounts(settings: ServerSettings) -> dict[str, object]:
+    def users(account: str) -> list[dict[str, object]]:
+        return [_user(name, each) for name, each in settings.users.items() if each.permissions.account == account]
+
+    # The account's limits say the same as the server's: they are what a client can read.
+    limits = {"max_file": settings.max_file_store, "max_memory": MEMORY_STORE}
+    doors = [] if settings.issuer is None else [_nonce_maker(settings.issuer)]
+    accounts: dict[str, object] = {MACHETE: {"jetstream": limits, "users": [*users(MACHETE), *doors]}}
+    if _has_system(settings):
+        accounts[SYSTEM] = {"users": users(SYSTEM)}
+    return accounts
+
+
+def _callout(issuer: str, users: Iterable[str]) -> dict[str, object]:
+    """Everybody but the users above is asked about at the gateway, which is connected to the same account."""
+    return {"auth_callout": {"issuer": issuer, "account": MACHETE, "auth_users": list(users)}}
+
+
+def _nonce_maker(issuer: str) -> dict[str, object]:
+    """A server shows what is to be signed only if it knows of a user with a key. This one is nobody: it is asked about
+    like all others, and no account of an agent has the key of the issuer."""
+    nobody: dict[str, object] = {"publish": only(()), "subscribe": only(())}
+    return {"nkey": user_form(issuer), "permissions": nobody}
 
 
 def _user(name: str, user: NatsUser) -> dict[str, object]:
     permissions: dict[str, object] = {
-        "publish": _only(user.permissions.publish),
-        "subscribe": _only(user.permissions.subscribe),
+        "publish": only(user.permissions.publish),
+        "subscribe": only(user.permissions.subscribe),
     }
     if user.permissions.responds:
         permissions["allow_responses"] = True
     return {"user": name, "password": user.password, "permissions": permissions}
 
 
-def _only(subjects: Sequence[str]) -> dict[str, list[str]]:
+def only(subjects: Sequence[str]) -> dict[str, list[str]]:
     """An empty list of what is allowed would be no restriction at all."""
     return {"allow": list(subjects)} if subjects else {"deny": [">"]}
 

@@ -3,7 +3,7 @@
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -22,7 +22,7 @@ def ensure(path: Path, users: Iterable[str]) -> dict[str, str]:
     kept = _read(path)
     wanted = {user: kept.get(user) or secrets.token_urlsafe(32) for user in users}
     if wanted != kept:
-        _write(path, wanted)
+        write_for_owner(path, wanted)
     path.chmod(0o600)
     return wanted
 
@@ -45,12 +45,12 @@ def _read(path: Path) -> dict[str, str]:
     return cast(dict[str, str], kept)
 
 
-def _write(path: Path, passwords: dict[str, str]) -> None:
+def write_for_owner(path: Path, values: Mapping[str, str]) -> None:
     """Whole or not at all, and never readable by others, not even for a moment."""
     draft = path.with_suffix(".new")
     draft.unlink(missing_ok=True)
     with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        json.dump(passwords, file, indent=2)
+        json.dump(dict(values), file, indent=2)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

@@ -123,8 +123,12 @@ async def running_nats(
     folder: Path | None = None,
     max_file_store: int = 8 * GIB,
     max_payload: int = 1024 * 1024,
+    issuer: str | None = None,
 ) -> AsyncGenerator[NatsServer]:
-    """A server that answers, the newest without `binary`; gone afterwards, and its folder too unless given."""
+    """A server that answers, the newest without `binary`; gone afterwards, and its folder too unless given.
+
+    `issuer`: the public key of a gateway that says who may connect besides `users`.
+    """
     place = folder or Path(tempfile.mkdtemp(prefix="machete-nats-"))
     settings = ServerSettings(
         server_name=f"test-{secrets.token_hex(4)}",
@@ -133,6 +137,7 @@ async def running_nats(
         max_file_store=max_file_store,
         users={name: NatsUser(secrets.token_urlsafe(32), allowed) for name, allowed in users.items()},
         max_payload=max_payload,
+        issuer=issuer,
     )
     server = NatsServer(binary or _newest().path, place, settings)
     try:
