@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, MetaData, create_engine, delete, event, insert, inspect, select, update
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 
 from libs.contracts.envelope import Message, Undecodable
 from libs.contracts.names import random_word
 from libs.contracts.tools import ToolRecorded
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Kept
 from services.status.adapters.rows import (
     ENGINES,
@@ -39,6 +40,8 @@ from services.status.domain.ledger import Ledger, about
 from services.status.ports import ToolRow, Wanted
 
 log = structlog.get_logger(__name__)
+
+_ERRORS = metrics.database_errors.labels("status")
 
 Result = TypeVar("Result")
 
@@ -64,8 +67,12 @@ class DatabaseTables:
         """In one transaction, in the thread."""
 
         def transaction() -> Result:
-            with self._engine.begin() as connection:
-                return work(connection)
+            try:
+                with self._engine.begin() as connection:
+                    return work(connection)
+            except SQLAlchemyError:
+                _ERRORS.inc()
+                raise
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
