@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.setup import daemon, engine, images, postgres, prometheus, python_env
+from deploy.setup import daemon, engine, images, postgres, prometheus, python_env, sshd
 from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +25,7 @@ def everything() -> None:
     images.ensure()
     postgres.ensure()
     prometheus.ensure()
+    sshd.ensure()
 
 
 STEPS: dict[str, Callable[[], None]] = {
@@ -34,6 +35,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "images": images.ensure,
     "postgres": postgres.ensure,
     "prometheus": prometheus.ensure,
+    "sshd": sshd.ensure,
     "engine-status": engine.status,
     "engine-stop": daemon.stop,
 }

@@ -17,6 +17,7 @@ from libs.runtime.health import Check
 from libs.runtime.service import Service
 from services.installer.adapters.bundles import ObjectStoreBundles
 from services.installer.adapters.git import GitOptions, GitSources
+from services.installer.adapters.git_access import Credentials
 from services.installer.handlers import Install
 from services.installer.settings import Settings
 
@@ -31,7 +32,12 @@ def build(settings: Settings) -> Service:
         sources = GitSources(
             Children(bound=settings.watchdog_bound, heartbeat=settings.heartbeat / 2),
             settings.data / "fetches",
-            GitOptions(settings.git_protocols, settings.fetch_timeout, settings.fetch_limit),
+            GitOptions(
+                settings.git_protocols,
+                settings.fetch_timeout,
+                settings.fetch_limit,
+                credentials=Credentials(settings.key_file, settings.known_hosts_file, settings.git_logins),
+            ),
         )
         sources.sweep()
         async with session(settings, NAME) as connected, asyncio.TaskGroup() as group:

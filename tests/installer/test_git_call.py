@@ -47,6 +47,7 @@ def test_only_the_way_outside_is_inherited() -> None:
         "GIT_CONFIG_COUNT": "1",
         "GIT_PROXY_COMMAND": "id",
         "LD_PRELOAD": "/evil.so",
+        "SSH_AUTH_SOCK": "/agent",
     }
     made = git_call.environment(inherited, Path("/srv/home"), ["ssh", "https"])
     assert made == {
@@ -66,7 +67,10 @@ def test_only_the_way_outside_is_inherited() -> None:
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "SSH_ASKPASS_REQUIRE": "never",
-        "GIT_SSH_COMMAND": "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20",
+        "GIT_SSH_COMMAND": "ssh -F none -o BatchMode=yes -o StrictHostKeyChecking=yes -o GlobalKnownHostsFile=none"
+        " -o UserKnownHostsFile=../ssh/known_hosts -o UpdateHostKeys=no -o IdentitiesOnly=yes"
+        " -o IdentityFile=../ssh/key -o IdentityAgent=none -o PreferredAuthentications=publickey"
+        " -o ClearAllForwardings=yes -o ForwardAgent=no -o ConnectTimeout=20 -o ServerAliveInterval=15",
         "GIT_SSH_VARIANT": "ssh",
     }
 

@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from libs.contracts.source import GitUrl, Refused, check_git_url, check_ref, che
 from libs.contracts.written import InvalidManifest
 from libs.runtime.masking import inert, masked
 from libs.runtime.version import VERSION
+from services.installer.adapters.git_access import Access, Credentials
 from services.installer.adapters.git_tree import Limits, Reader, disk_full, load, opened, too_large
 from services.installer.adapters.work_folders import sweep, work_folder
 from services.installer.domain import git_call, git_says
@@ -42,6 +43,7 @@ class GitOptions:
     timeout: float = 600.0
     limit: int = 1024**3
     platform: str = VERSION
+    credentials: Credentials = field(default_factory=Credentials)
 
 
 class GitSources:
@@ -114,6 +116,7 @@ class _Fetch:
         self._bundle = folder / "bundle.tar.gz"
         self._home = folder / "home"
         self._environment = git_call.environment(os.environ, self._home, options.protocols)
+        self._access = Access(options.credentials, url, folder, self._environment)
         self._said: deque[str] = deque(maxlen=LAST_LINES)
 
     async def checkout(self, name: str, ref: str | None, subdir: str | None) -> Checkout:
@@ -153,18 +156,19 @@ class _Fetch:
         if code == 0:
             return (self._repository / "FETCH_HEAD").read_text().split()[0]
         if not git_says.is_unknown_ref(self._said):
-            raise git_says.failure(self._said, self._url)
+            raise await self._access.failure(self._said, self._children)
         if ref is None or not git_says.may_be_commit(ref):
             raise await self._unknown(ref)
         await self._log(f"There is no branch or tag {ref}: looking for a commit in the whole history.")
         everything = git_call.fetch(self._repository, self._url, *git_call.BRANCHES_AND_TAGS, depth=None)
         if await self._git(everything):
-            raise git_says.failure(self._said, self._url)
+            raise await self._access.failure(self._said, self._children)
         return ref
 
     def _lay_out(self) -> None:
         """An empty bare repository, as `git init` makes it, without starting a process for it."""
         self._home.mkdir()
+        self._access.lay_out()
         (self._repository / "objects").mkdir(parents=True)
         (self._repository / "refs").mkdir()
         (self._repository / "HEAD").write_text("ref: refs/heads/none\n")
@@ -195,11 +199,11 @@ class _Fetch:
             async for line in child.lines():
                 name = git_says.ref_name(line)
                 if name is None:
-                    self._said.append(shown_line(line))
+                    self._said.append(self._shown(line))
                 elif len(names) < MOST_REFS:
-                    names.append(shown_line(name))
+                    names.append(self._shown(name))
             if await child.wait():
-                return git_says.failure(self._said, self._url)
+                return await self._access.failure(self._said, self._children)
         return git_says.unknown_ref(ref, names)
 
     async def _git(self, argv: list[str]) -> int:
@@ -224,12 +228,12 @@ class _Fetch:
         return code
 
     def _run(self, argv: list[str]) -> AbstractAsyncContextManager[Child]:
-        return self._children.run(argv, env=self._environment, cwd=self._repository, alive=self._alive)
+        return self._children.run(argv, env=self._access.environment, cwd=self._repository, alive=self._alive)
 
     async def _listen(self, child: Child) -> None:
         next_progress = 0.0
         async for line in child.lines():
-            text = shown_line(line)
+            text = self._shown(line)
             if git_says.percentage(text) is None:
                 self._said.append(text)
             elif (now := time.monotonic()) < next_progress:
@@ -238,6 +242,9 @@ class _Fetch:
                 next_progress = now + PROGRESS_EVERY
             if text:
                 await self._log(text)
+
+    def _shown(self, line: str) -> str:
+        return shown_line(self._access.masked(line))
 
     async def _watch_size(self) -> None:
         while True:

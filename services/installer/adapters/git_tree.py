@@ -48,7 +48,7 @@ def opened(repository: Path, environment: dict[str, str], stop: Callable[[], boo
     from git import Repo
 
     with objects(repository, environment, stop) as contents:
-        repo = Repo(repository)
+        repo = Repo(repository, expand_vars=False)
         repo.git.update_environment(**environment, GIT_DIR=str(repository))
         try:
             yield Reader(repo, contents, stop)

@@ -8,13 +8,13 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from libs.contracts.source import GitUrl
+from services.installer.domain import ssh_says
 
 # What a machine may have to say about the way to the outside; all else of the environment stays out.
 KEPT_VARIABLES = frozenset(
     {
         "PATH",
         "TZ",
-        "SSH_AUTH_SOCK",
         "GIT_SSL_CAINFO",
         "GIT_SSL_CAPATH",
         "SSL_CERT_FILE",
@@ -23,8 +23,6 @@ KEPT_VARIABLES = frozenset(
         *(name for base in ("http_proxy", "https_proxy", "all_proxy", "no_proxy") for name in (base, base.upper())),
     }
 )
-# Git hands this to a shell, so nothing of an address may ever become part of it.
-SSH = "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=20"
 BRANCHES_AND_TAGS = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
 
 
@@ -42,7 +40,7 @@ def environment(inherited: Mapping[str, str], home: Path, protocols: Collection[
         "GIT_ASKPASS": "",
         "SSH_ASKPASS": "",
         "SSH_ASKPASS_REQUIRE": "never",
-        "GIT_SSH_COMMAND": SSH,
+        "GIT_SSH_COMMAND": ssh_says.COMMAND,
         "GIT_SSH_VARIANT": "ssh",
     }
 

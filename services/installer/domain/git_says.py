@@ -26,7 +26,23 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"host key verification failed",
         "git_host_key_unknown",
-        "The SSH key of {host} is not known here: add it to the known_hosts of the user that MACHETE runs as.",
+        "The SSH key of {host} is not known here: add it to the known hosts of MACHETE.",
+    ),
+    (
+        r"(cannot run ssh|\bssh: not found|ssh: command not found)",
+        "ssh_missing",
+        "There is no program ssh on the machine that MACHETE runs on: install it (package openssh-client).",
+    ),
+    (
+        r"no user exists for uid",
+        "ssh_user_unknown",
+        "MACHETE runs as a user whom the machine does not know, and ssh refuses that: give the user a name there.",
+    ),
+    (
+        r"returned error: 30[12378]",
+        "git_redirected",
+        "{host} sends on to another address, which is not followed here: give that one (often it is the same with "
+        ".git at its end).",
     ),
     (
         r"transport '[^']*' not allowed|protocol .*(not supported|disabled)",
@@ -53,7 +69,8 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         r"could not read (username|password)|authentication failed|permission denied \(|"
         r"invalid username or password|access denied|returned error: 40[13]",
         "git_access_denied",
-        "{host} lets nobody in without a credential: the repository is private or does not exist.",
+        "{host} lets nobody in without a credential: the repository is private or does not exist "
+        "(MACHETE_GIT_TOKENS may hold a token for it).",
     ),
     (
         r"is this a git repository|invalid (server )?response|protocol error|bad line length|not a git repo",
@@ -83,7 +100,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
     (
         r"early eof|unexpected disconnect|rpc failed|hung up unexpectedly|connection reset|broken pipe|"
-        r"unexpected eof|transfer closed|empty reply",
+        r"unexpected eof|transfer closed|empty reply|connection closed by",
         "git_connection_lost",
         "The connection to {host} broke off: try again.",
     ),
@@ -120,6 +137,16 @@ def failure(lines: Sequence[str], url: GitUrl) -> FetchFailed:
             return FetchFailed(code, message.format(host=host), detail)
     last = next((line for line in reversed(lines) if line.startswith(("fatal:", "error:"))), "it gave no reason")
     return FetchFailed("git_failed", f"Git could not fetch the repository from {host}: {last[:300]}", detail)
+
+
+def token_refused(lines: Sequence[str], origin: str) -> FetchFailed:
+    """`origin` is the server, like `https://git.example.org`."""
+    return FetchFailed(
+        "git_token_refused",
+        f"{origin} does not take the token that MACHETE_GIT_TOKENS has for it, or it may not read this repository: "
+        "see that it has not expired and may read the repository's contents.",
+        {"log": list(lines)},
+    )
 
 
 def ref_name(line: str) -> str | None:
