@@ -14,7 +14,7 @@ from libs.contracts.principals import Principal
 from libs.contracts.queries import ListOperations, ListTools, ShowOperation, ShowTool
 from libs.contracts.views import OperationView, Page, ToolView
 from libs.runtime.http.lifecycle import stopping
-from services.gateway import fields, problems
+from services.gateway import earlier, fields, problems
 from services.gateway.domain import requests
 from services.gateway.domain.roles import NEEDED
 from services.gateway.door import (
@@ -23,6 +23,7 @@ from services.gateway.door import (
     Asking,
     Door,
     accepted_answer,
+    accepted_operation,
     accepts,
     asker,
     caller,
@@ -64,6 +65,7 @@ def routes(door: Door) -> APIRouter:
     _add_changes(changes, door)
     router.routes.extend(changes.routes)
     _add_operations(router, door)
+    earlier.add_routes(router, door)
     served = {
         (method, route.path) for route in router.routes if isinstance(route, APIRoute) for method in route.methods or ()
     }
@@ -208,7 +210,7 @@ def _add_operations(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Ask the operation to end; what it began is undone. To repeat this changes nothing."""
-        return accepted_answer(await door.gateway.cancel(id, by))
+        return accepted_answer(accepted_operation(await door.gateway.cancel(id, by)))
 
 
 async def _unless_stopping(asking: asyncio.Task[Result], request: Request) -> Result:

@@ -39,7 +39,7 @@ class Door:
         self.bus, self.gateway = bus, Gateway(bus, patience)
 
     async def accept(self, request: Callable[[], requests.Request]) -> Response:
-        return accepted_answer(await self.gateway.accept(let_in(request)))
+        return accepted_answer(accepted_operation(await self.gateway.accept(let_in(request))))
 
     async def ask(self, question: Question, result: type[Result], wait: float = 0) -> Result:
         try:
@@ -83,13 +83,17 @@ def let_in(checked: Callable[[], Checked]) -> Checked:
         raise problems.not_let_in(refused) from refused
 
 
-def accepted_answer(done: Acceptance) -> Response:
-    """202, as bytes: this is the one answer that has to be quick."""
+def accepted_operation(done: Acceptance) -> AcceptedOperation:
+    """The body of a 202."""
     events = [entry.event for entry in done.record.entries]
     operation = operation_view(done.accepted, events, done.position)
-    body = AcceptedOperation(operation=operation, position=done.position, waiting_for=done.waiting_for)
-    headers = {"Location": operation.links["self"], "Machete-Position": str(done.position)}
-    return Response(body.model_dump_json(), 202, headers, "application/json")
+    return AcceptedOperation(operation=operation, position=done.position, waiting_for=done.waiting_for)
+
+
+def accepted_answer(accepted: AcceptedOperation, body: BaseModel | None = None) -> Response:
+    """202, as bytes: this is the one answer that has to be quick. `body` stands in the place of `accepted`."""
+    headers = {"Location": accepted.operation.links["self"], "Machete-Position": str(accepted.position)}
+    return Response((body or accepted).model_dump_json(), 202, headers, "application/json")
 
 
 def refusals(said: Mapping[int, str]) -> dict[int | str, dict[str, Any]]:

@@ -3,7 +3,7 @@
 from typing import Annotated
 
 from fastapi import Body, Header, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from libs.contracts.operations import OperationState
 from libs.contracts.queries import MAX_WAIT
@@ -73,6 +73,10 @@ class OperationQuery(PositionQuery):
 
 
 Nothing = Annotated[NoBody | None, Body(description="Nothing, or an empty object.")]
+PatchBody = Annotated[
+    dict[str, JsonValue] | None,
+    Body(description="Fields of the tool. `status` can be changed.", examples=[{"status": "running"}]),
+]
 ToolPath = Annotated[str, Path(description="The tool's name.", max_length=LONGEST_NAME, examples=["hello-web"])]
 ToolOrId = Annotated[str, Path(description="The tool's name or id.", max_length=64, examples=["hello-web"])]
 OperationPath = Annotated[str, Path(description="The operation's id.", max_length=64)]

@@ -74,6 +74,11 @@ def operation_ended(operation: str, ended: OperationEnded) -> Problem:
     )
 
 
+def not_changeable(field: str) -> Problem:
+    detail = f"{shown(field)} cannot be changed to this: what can be changed is status, to running or stopped"
+    return Problem(422, "not_changeable", "This cannot be changed", detail, field=field[:100])
+
+
 def too_many_waiting() -> Problem:
     return Problem(
         429,

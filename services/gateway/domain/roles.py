@@ -18,6 +18,19 @@ NEEDED: Mapping[tuple[str, str], Role] = {
     ("POST", "/api/v1/operations/{id}/cancel"): "operator",
     ("POST", "/api/v1/tools"): "admin",
     ("DELETE", "/api/v1/tools/{name}"): "admin",
+    ("GET", "/api/tools"): "viewer",
+    ("GET", "/api/tools/{id}"): "viewer",
+    ("GET", "/api/tools/{id}/status"): "viewer",
+    ("GET", "/api/tools/{id}/logs"): "viewer",
+    ("GET", "/api/tools/{id}/health"): "viewer",
+    ("GET", "/api/diagnostics"): "viewer",
+    ("PATCH", "/api/tools/{id}"): "operator",
+    ("POST", "/api/tools/{id}/build"): "operator",
+    ("POST", "/api/tools/{id}/start"): "operator",
+    ("POST", "/api/tools/{id}/stop"): "operator",
+    ("POST", "/api/tools/{id}/restart"): "operator",
+    ("POST", "/api/tools/install"): "admin",
+    ("DELETE", "/api/tools/{id}"): "admin",
 }
 """The least role that each route asks for. A route that is not here is not served."""
 
