@@ -201,10 +201,10 @@ async def split_platform(
 
 
 @asynccontextmanager
-async def whole_platform(folder: Path) -> AsyncGenerator[Platform]:
+async def whole_platform(folder: Path, environment: Mapping[str, str] | None = None) -> AsyncGenerator[Platform]:
     """`machete up`: one process with everything in it, and a NATS server below it."""
     async with AsyncExitStack() as stack:
-        platform = await _bare(stack, folder, {})
+        platform = await _bare(stack, folder, environment or {})
         platform.add_whole()
         await platform.start()
         port = int((platform.data / "nats" / "port").read_text())
