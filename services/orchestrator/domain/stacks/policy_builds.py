@@ -1,0 +1,78 @@
+"""What the build of a service's image may ask for."""
+
+import posixpath
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+from libs.contracts.written import Place
+from services.orchestrator.domain.stacks.policy_rules import (
+    Judged,
+    Refusal,
+    Rule,
+    anything,
+    as_mapping,
+    each,
+    inside,
+    matching,
+    never,
+    only,
+    refusal,
+    said,
+    shape,
+)
+
+_DOCKERFILE = "the Dockerfile lies in the repository; write its path from the context, like docker/Dockerfile"
+_CONTEXT = "the context is a folder of the repository, like ./app; nothing is fetched from elsewhere"
+_MORE_CONTEXTS = ("docker-image://", "service:", "target:")
+_CACHE = r"[^=]+|type=(inline|registry)(,(ref|mode)=[^,=\"]+)*"
+
+
+def _context(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
+    if said(value) and not inside(str(value), judged.repository):
+        yield refusal(place, value, _CONTEXT)
+
+
+def _more_context(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
+    text = str(value)
+    if not text.startswith(_MORE_CONTEXTS):
+        yield from _context(place, text, judged)
+
+
+def _dockerfile(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
+    """Its path goes out from the context, which is judged itself, and may lead up from there."""
+    build = as_mapping(value) or {}
+    file, context = build.get("dockerfile"), str(build.get("context") or "")
+    if not said(file) or not inside(context, judged.repository):
+        return
+    path = posixpath.normpath(PurePosixPath(context, str(file)))
+    if "\0" in path or not PurePosixPath(path).is_relative_to(judged.repository):
+        yield refusal((*place, "dockerfile"), file, _DOCKERFILE)
+
+
+_KEYS = shape(
+    {
+        # What the build is told, and what it is called; its tags and caches give way to the platform's own.
+        **dict.fromkeys(("args", "labels", "tags", "target", "no_cache", "pull", "platforms"), anything),
+        **dict.fromkeys(("dockerfile_inline", "shm_size", "ulimits", "extra_hosts", "provenance", "sbom"), anything),
+        "context": _context,
+        "dockerfile": anything,  # judged together with the context
+        "additional_contexts": each(_more_context),
+        "cache_from": each(matching(_CACHE, "a cache is an image; folders and services of the host are not used")),
+        "cache_to": each(matching(_CACHE, "a cache is an image; folders and services of the host are not used")),
+        "entitlements": each(never("a build has no rights on the host; leave them out")),
+        "isolation": only(("default",), "how builds are isolated is the host's; leave it out"),
+        "network": only(("default", "none"), "a build has a network of its own; leave it out, or write none"),
+        "privileged": never("a privileged build rules the whole host; leave it out"),
+        "secrets": each(shape(dict.fromkeys(("source", "target", "uid", "gid", "mode"), anything))),
+        "ssh": each(never("keys of the host are given to no build; use a secret of the stack")),
+    }
+)
+
+
+def _build(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
+    yield from _KEYS(place, value, judged)
+    yield from _dockerfile(place, value, judged)
+
+
+BUILD: Rule = _build
