@@ -67,7 +67,8 @@ def token_for(url: GitUrl, logins: Mapping[str, str]) -> Token | None:
 def configuration(token: Token) -> dict[str, str]:
     """Git's configuration as variables of its environment: they stand in no argument and no file.
 
-    Redirects are not followed then: Git would send the header again to wherever the first one led.
+    Redirects are not followed then. The request that is redirected loses the header at the second server, but Git
+    sends it along with the next one, which goes there straight (seen with Git 2.39).
     """
     entries = {f"http.{token.origin}/.extraHeader": token.header, "http.followRedirects": "false"}
     variables = {"GIT_CONFIG_COUNT": str(len(entries))}
