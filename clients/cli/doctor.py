@@ -74,6 +74,15 @@ def git() -> Found:
     return Found("git", "ok", said.removeprefix("git version "))
 
 
+def git_over_ssh() -> Found:
+    """Nothing that everybody needs: many install over https alone."""
+    found = shutil.which("ssh")
+    if found is None:
+        way_out = "to install from ssh addresses, install it (Debian: apt-get install openssh-client)"
+        return Found("git over ssh", "note", "there is no ssh on PATH", way_out)
+    return Found("git over ssh", "ok", f"{found}; keys and tokens for private repositories: docs/git.md")
+
+
 def docker_engine() -> Found:
     way_out = "install Docker Engine 20.10 or newer and start it; `make setup` does so as root on Debian 12"
     if shutil.which("docker") is None:
@@ -207,6 +216,7 @@ def _health(url: str) -> Mapping[str, Any] | None:
 
 LOOKS: tuple[Callable[[], Found], ...] = (
     git,
+    git_over_ssh,
     docker_engine,
     buildx,
     compose,

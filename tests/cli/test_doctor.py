@@ -35,6 +35,8 @@ async def test_what_is_missing_is_named_with_the_way_out_and_ends_with_1(lost: S
         assert named(said.json, name)["state"] == "missing"
         assert "install" in named(said.json, name)["way_out"]
     assert named(said.json, "nats-server")["state"] == "ok"
+    assert named(said.json, "git over ssh")["state"] == "note"
+    assert "openssh-client" in named(said.json, "git over ssh")["way_out"]
 
 
 async def test_an_engine_that_does_not_answer_is_told_from_one_that_is_not_there(lost: Shell):
