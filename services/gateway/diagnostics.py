@@ -33,7 +33,7 @@ async def diagnose(door: Door) -> Diagnostics:
         status="ok" if all(check.healthy for check in checks.values()) else "degraded",
         versions={
             "machete": VERSION,
-            "nats": _nats_version(door.bus) if nats.healthy else None,
+            "nats": door.bus.server_version if nats.healthy else None,
             "engine": engine_version,
         },
         checks=checks,
@@ -44,10 +44,6 @@ async def diagnose(door: Door) -> Diagnostics:
 
 def _nats(bus: Bus) -> PartHealth:
     return PartHealth(healthy=bus.connected, detail="connected" if bus.connected else "not connected")
-
-
-def _nats_version(bus: Bus) -> str:
-    return str(bus.nats.connected_server_version)
 
 
 async def _engine(bus: Bus) -> tuple[PartHealth, str | None]:

@@ -112,6 +112,12 @@ class Bus:
     def connected(self) -> bool:
         return self.nats.is_connected
 
+    @property
+    def server_version(self) -> str:
+        """Of the NATS server that it is connected to."""
+        version = self.nats.connected_server_version
+        return f"{version.major}.{version.minor}.{version.patch}"
+
     async def publish(
         self,
         stream: Stream,

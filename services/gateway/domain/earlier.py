@@ -7,7 +7,7 @@ from pydantic import JsonValue
 
 from libs.contracts.envelope import Frozen
 from libs.contracts.operations import OperationState
-from libs.contracts.tools import Desired, ServiceStatus, ToolState
+from libs.contracts.tools import Desired, ToolState
 from libs.contracts.views import AcceptedOperation, OperationView, ToolDescription, ToolView
 
 SUCCESSOR = {
@@ -54,6 +54,15 @@ class EarlierTool(Frozen):
     manifest: dict[str, JsonValue] | None
 
 
+class EarlierService(Frozen):
+    """One container of a tool, in the engine's own words."""
+
+    name: str
+    state: str
+    health: str
+    exit_code: int | None
+
+
 class EarlierStatus(Frozen):
     """`operation` is the id of the one that works on the tool now."""
 
@@ -65,7 +74,7 @@ class EarlierStatus(Frozen):
     desired: Desired
     url: str | None
     operation: str | None
-    services: tuple[ServiceStatus, ...]
+    services: tuple[EarlierService, ...]
 
 
 class EarlierLogs(Frozen):
@@ -84,7 +93,7 @@ class EarlierHealth(Frozen):
     healthy: bool
     status: ToolState
     reason: str | None
-    services: tuple[ServiceStatus, ...]
+    services: tuple[EarlierService, ...]
 
 
 class EarlierAccepted(Frozen):
@@ -151,7 +160,7 @@ def earlier_status(tool: ToolView) -> EarlierStatus:
         desired=tool.desired,
         url=next(iter(tool.urls), None),
         operation=tool.operation,
-        services=tool.services,
+        services=_services(tool),
     )
 
 
@@ -162,7 +171,14 @@ def earlier_health(tool: ToolView) -> EarlierHealth:
         healthy=tool.state is ToolState.RUNNING,
         status=tool.state,
         reason=tool.reason,
-        services=tool.services,
+        services=_services(tool),
+    )
+
+
+def _services(tool: ToolView) -> tuple[EarlierService, ...]:
+    return tuple(
+        EarlierService(name=each.name, state=each.state, health=each.health, exit_code=each.exit_code)
+        for each in tool.services
     )
 
 
