@@ -26,7 +26,7 @@ from services.status.domain.topics import BadTopic, Followed, Topics, parse_topi
 from services.status.lines import operation_log, tool_log
 from services.status.live import LiveSession, start
 from services.status.lookup import Lookup, Refused
-from services.status.ports import ToolRow
+from services.status.ports import TablesAway, ToolRow
 
 log = get_logger(__name__)
 
@@ -61,6 +61,8 @@ class Views:
                 return await find()
         except Refused as refused:
             raise Problem.of(refused.problem, refused.status) from None
+        except TablesAway as away:
+            raise Problem(503, "database_away", "Not possible now", f"ask again soon: {away}") from None
 
     async def followed(self, topics: Topics) -> tuple[Followed, int]:
         """The topics resolved, and where the oldest of their operations begins."""

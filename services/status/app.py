@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
+from libs.contracts.names import random_word
 from libs.contracts.streams import EVENTS, LOGS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill
@@ -17,12 +17,14 @@ from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.http.problems import Problem
 from libs.runtime.service import Service
-from services.status.adapters.tables import DatabaseTables, open_file
+from services.status.adapters.databases import File, Server
+from services.status.adapters.tables import DatabaseTables
 from services.status.api import Views, routes
 from services.status.census import Census
 from services.status.descriptions import Describing
 from services.status.handlers import Answers
 from services.status.lookup import Lookup
+from services.status.ports import TablesAway
 from services.status.progress import Progress
 from services.status.projector import Projector
 from services.status.settings import Settings
@@ -52,7 +54,8 @@ def build(settings: Settings) -> Service:
     async def run() -> AsyncGenerator[None]:
         async with session(settings, NAME) as connected, _tables(settings) as tables, asyncio.TaskGroup() as group:
             bus, progress = connected.bus, Progress()
-            projector = Projector(tables, progress, await tables.name())
+            # Each process reads the whole stream, also where several fill the same tables.
+            projector = Projector(tables, progress, f"{NAME}-{random_word(8)}")
             user, password = settings.nats_credentials(NAME)
             account = Account(settings.nats_servers, user, password, NAME)
             projection = Projection(bus, account, EVENTS, STATES, projector)
@@ -84,16 +87,26 @@ def build(settings: Settings) -> Service:
 
 @asynccontextmanager
 async def _tables(settings: Settings) -> AsyncGenerator[DatabaseTables]:
-    tables = await DatabaseTables.opened(partial(open_file, settings.database))
+    """The database need not be there yet."""
+    url = settings.database_url
+    tables = DatabaseTables(File(settings.database) if url is None else Server(url))
     try:
         yield tables
     finally:
         await tables.close()
 
 
+async def _database(tables: DatabaseTables) -> Check:
+    try:
+        await tables.probe()
+    except TablesAway as away:
+        return Check("database", False, str(away))
+    return Check("database", True, tables.label)
+
+
 async def _health(there: _Running) -> Sequence[Check]:
     nats = Check("nats", there.bus.connected, "connected" if there.bus.connected else "not connected")
-    database = Check("database", True, await there.tables.name())
+    database = await _database(there.tables)
     behind = max(0, there.progress.last - there.progress.position)
     problem = there.projection.problem
     well = problem is None and there.progress.complete

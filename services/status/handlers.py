@@ -15,7 +15,7 @@ from libs.contracts.views import OperationView, Page, ToolView
 from services.status.domain.pages import BadCursor, operation_cursor, operation_place, tool_cursor, tool_place
 from services.status.domain.showing import operation_shown, tool_shown
 from services.status.lookup import Lookup, Refused
-from services.status.ports import Tables, ToolRow, Wanted
+from services.status.ports import Tables, TablesAway, ToolRow, Wanted
 
 Respond = Callable[[Any], Awaitable[Answer[Any]]]
 
@@ -29,6 +29,8 @@ def answering(lookup: Lookup, find: Callable[[Any], Awaitable[Frozen]]) -> Respo
             return Answer[Any](result=await find(question))
         except Refused as refused:
             return Answer[Any].model_validate({"status": refused.status, "problem": refused.problem})
+        except TablesAway as away:
+            return Answer[Any](status=503, problem=Problem(code="database_away", message=f"Ask again soon: {away}."))
         except BadCursor as bad:
             return Answer[Any](status=400, problem=Problem(code="cursor_invalid", message=f"Bad cursor: {bad}."))
 

@@ -9,11 +9,15 @@ from typing import Any
 
 from libs.contracts.problems import Problem
 from libs.contracts.source import shown
+from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
-from services.status.ports import Tables, ToolRow
+from services.status.ports import Tables, TablesAway, ToolRow
 from services.status.progress import Progress
 
+log = get_logger(__name__)
+
 PATIENCE = 5.0
+RETRY = 0.5
 
 
 class Refused(Exception):
@@ -62,6 +66,15 @@ class Lookup:
             )
         return operation
 
+    async def _in_the_end(self, id: str) -> OperationEntry:
+        """Also when the tables are away for a while: a followed log does not break for that."""
+        while True:
+            try:
+                return await self.operation(id)
+            except TablesAway as away:
+                log.info("whoever follows an operation waits for the tables", operation=id, problem=str(away))
+                await asyncio.sleep(RETRY)
+
     async def ended(self, id: str, within: float | None) -> OperationEntry:
         """The operation when it has ended, or as it is after so many seconds (None: no matter how many)."""
         with self.progress.watching(id) as event:
@@ -69,7 +82,7 @@ class Lookup:
                 async with asyncio.timeout(within):
                     while True:
                         event.clear()
-                        operation = await self.operation(id)
+                        operation = await self.operation(id) if within is not None else await self._in_the_end(id)
                         if operation.ended:
                             return operation
                         await event.wait()

@@ -9,6 +9,7 @@ from typing import Protocol
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.projection import ProjectedAway
 from services.status.domain.entries import EngineEntry, OperationEntry, ToolEntry
 
 
@@ -30,12 +31,15 @@ class ToolRow:
     under_way: tuple[OperationEntry, ...]
 
 
-class Tables(Protocol):
-    """Reads see whole batches only. All of it runs beside the event loop, one thing after the other."""
+class TablesAway(ProjectedAway):
+    """They can be neither read nor changed now; the text says why, and holds no secret."""
 
-    async def name(self) -> str:
-        """One subject token that is these tables' own, and stays theirs until they are deleted."""
-        ...
+
+class Tables(Protocol):
+    """Reads see whole batches only, and never older ones than before. All of it runs beside the event loop.
+
+    Other processes may fill the same tables. Each method may raise `TablesAway`; nothing has changed then, or all.
+    """
 
     async def stands_at(self, epoch: str) -> int | None:
         """Up to which sequence they are filled; None if not from this epoch."""
@@ -44,7 +48,10 @@ class Tables(Protocol):
     async def empty(self, epoch: str, position: int, known: Sequence[ToolRecorded]) -> None: ...
 
     async def take_in(self, messages: Sequence[Kept]) -> set[str]:
-        """Folds and stores them with their position, all or nothing; returns the operations they were about."""
+        """Folds and stores them with their position, all or nothing; returns the operations they were about.
+
+        What another process has stored already is left out.
+        """
         ...
 
     async def tool(self, name_or_id: str) -> ToolRow | None:

@@ -15,7 +15,7 @@ log = get_logger(__name__)
 
 
 class Projector:
-    """What `libs.runtime.bus.projection` feeds. `name` is the tables' own."""
+    """What `libs.runtime.bus.projection` feeds. `name` is this process's own."""
 
     def __init__(self, tables: Tables, progress: Progress, name: str) -> None:
         self.name = name

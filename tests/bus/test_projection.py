@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.tools import ToolRecorded
@@ -140,7 +141,8 @@ async def test_a_killed_server_costs_no_event_and_repeats_none(stage: Stage) -> 
 
 async def test_a_deleted_consumer_is_made_again(stage: Stage) -> None:
     status, table = await stage.bus("status"), Table()
-    async with projecting(stage, status, table):
+    async with projecting(stage, status, table) as projection:
+        await eventually(lambda: projection.problem is None, "it runs")
         await say(stage, 5)
         await took(table, range(1, 6))
         await stage.witness.jetstream.delete_consumer("EVENTS", table.name)
@@ -212,11 +214,43 @@ async def test_messages_that_lie_with_a_reader_that_died_come_without_waiting_fo
     await say(stage, 4)
     async with projecting(stage, status, table):
         await took(table, range(1, 5))
+    config = ConsumerConfig(durable_name=table.name, ack_policy=AckPolicy.ALL, opt_start_seq=5)
+    config.deliver_policy = DeliverPolicy.BY_START_SEQUENCE
+    await stage.witness.jetstream.add_consumer("EVENTS", config)
     thief = await stage.witness.jetstream.pull_subscribe_bind(table.name, "EVENTS")
     await say(stage, 4)
     assert len(await thief.fetch(4, timeout=5)) == 4
     async with projecting(stage, status, table):
         await took(table, range(1, 9))
+
+
+async def test_who_leaves_in_order_leaves_no_consumer(stage: Stage) -> None:
+    status, table = await stage.bus("status"), Table()
+    async with projecting(stage, status, table) as projection:
+        await eventually(lambda: projection.problem is None, "it runs")
+        assert await stage.readers("EVENTS") == [table.name]
+    assert await stage.readers("EVENTS") == []
+
+
+async def test_tables_that_others_fill_beyond_what_was_known_of_the_stream_are_not_emptied(stage: Stage) -> None:
+    """Between looking at the stream and at the tables, another process went on."""
+
+    class Shared(Table):
+        async def stands_at(self, epoch: str) -> int | None:
+            if self.epoch == epoch and self.position < 8:
+                await say(stage, 4)
+                self.position += 4
+            return await super().stands_at(epoch)
+
+    status, table = await stage.bus("status"), Shared()
+    await say(stage, 4)
+    async with projecting(stage, status, table):
+        await took(table, range(1, 5))
+    async with projecting(stage, status, table) as projection:
+        await eventually(lambda: projection.problem is None, "it runs")
+        await say(stage, 1)
+        await took(table, [1, 2, 3, 4, 9])
+    assert table.emptied == 1
 
 
 async def test_messages_that_somebody_else_took_are_brought_again(stage: Stage) -> None:

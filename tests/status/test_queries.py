@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,18 +14,33 @@ from libs.contracts.tools import ToolState
 from libs.contracts.views import OperationView, Page, ToolView
 from tests.status.service import Running, status_service
 from tests.status.stories import Operation, lost, observed, tool, tool_named
+from tests.support.postgres import PostgresServer
 from tests.support.stage import Stage, staged
 
 
+@pytest.fixture(scope="module", params=["file", "server"])
+def given(request: pytest.FixtureRequest) -> Iterator[dict[str, Any]]:
+    """What a service is told of its database."""
+    if request.param == "file":
+        yield {}
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.database()
+    yield {"status_database": url}
+    server.drop(url)
+
+
 @pytest.fixture(scope="module")
-async def stage() -> AsyncGenerator[Stage]:
+async def stage(given: dict[str, Any]) -> AsyncGenerator[Stage]:
     async with staged() as stage:
         yield stage
 
 
 @pytest.fixture(scope="module")
-async def status(stage: Stage, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Running]:
-    async with status_service(stage, tmp_path_factory.mktemp("data")) as running:
+async def status(
+    stage: Stage, tmp_path_factory: pytest.TempPathFactory, given: dict[str, Any]
+) -> AsyncGenerator[Running]:
+    async with status_service(stage, tmp_path_factory.mktemp("data"), **given) as running:
         yield running
 
 

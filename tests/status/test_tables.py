@@ -1,26 +1,28 @@
-"""The tables hold what the events say, whole batches of them, and can be lost at any time."""
+"""The tables hold what the events say, whole batches of them, and can be lost at any time; on every database."""
 
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from functools import partial
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import create_engine
+from sqlalchemy import text
 
 from libs.contracts.envelope import Message
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded, ToolState
 from libs.runtime.bus.connection import Kept
 from services.status.adapters import schema
-from services.status.adapters.tables import DatabaseTables, open_file, prepared
+from services.status.adapters.databases import Database, File, Opened, Server, prepared, sqlite
+from services.status.adapters.tables import DatabaseTables
 from services.status.domain.ledger import Ledger
-from services.status.ports import Wanted
+from services.status.ports import TablesAway, Wanted
 from tests.status.histories import histories
 from tests.status.kept import stored
 from tests.status.stories import Operation, lost, tool, tool_named
@@ -28,12 +30,33 @@ from tests.status.stories import Operation, lost, tool, tool_named
 EPOCH = "2026-01-01T00:00:00+00:00"
 
 
-async def reopened(path: Path) -> DatabaseTables:
-    return await DatabaseTables.opened(partial(open_file, path))
+@dataclass(frozen=True)
+class Memory:
+    label: str = "memory"
+
+    def open(self) -> Opened:
+        return prepared(sqlite("sqlite://"))
+
+    def cut(self) -> None:
+        """Nothing takes long."""
 
 
-def lose(path: Path) -> None:
-    path.unlink()
+@asynccontextmanager
+async def reopened(database: Database) -> AsyncGenerator[DatabaseTables]:
+    tables = DatabaseTables(database)
+    try:
+        yield tables
+    finally:
+        await tables.close()
+
+
+def execute(database: Database, *statements: str) -> None:
+    """As its owner, past the service."""
+    opened = database.open()
+    with opened.changing.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    opened.close()
 
 
 def spoil(path: Path, damage: str) -> None:
@@ -59,7 +82,7 @@ def test_however_the_events_are_cut_into_batches_the_tables_are_the_same(
     messages = stored(history)
 
     async def projected() -> None:
-        tables = await DatabaseTables.opened(lambda: prepared(create_engine("sqlite://")))
+        tables = DatabaseTables(Memory())
         edges = sorted({0, len(messages), *(cut for cut in cuts if cut < len(messages))})
         for start, end in pairwise(edges):
             await tables.take_in(messages[start:end])
@@ -172,52 +195,79 @@ async def test_operations_are_listed_newest_first_and_by_what_is_wanted(tables: 
     assert [entry.id for entry in running] == [kinds[0].id]
 
 
-async def test_tables_keep_their_name_until_they_are_deleted(database: Path) -> None:
-    tables = await reopened(database)
-    name = await tables.name()
-    await tables.close()
-    tables = await reopened(database)
-    assert await tables.name() == name
-    await tables.close()
-    lose(database)
-    tables = await reopened(database)
-    assert await tables.name() != name
-    await tables.close()
+async def test_what_was_taken_in_is_there_after_opening_again(database: Database) -> None:
+    async with reopened(database) as tables:
+        await tables.empty(EPOCH, 0, ())
+        await tables.take_in(stored(story("sample")))
+    async with reopened(database) as tables:
+        assert await tables.stands_at(EPOCH) == 2
+        assert await tables.tool("sample") is not None
+
+
+async def test_names_sort_the_same_on_every_database(tables: DatabaseTables) -> None:
+    names = ["a-b", "aa", "ab", "a-c", "a1", "a-1", "z9", "z10", "z-9"]
+    for number, name in enumerate(names):
+        await tables.take_in(stored(story(name), number * 2 + 1))
+    found: list[str] = []
+    after = ("", "")
+    while page := await tables.tools(after, 2):
+        found += [row.entry.name for row in page]
+        after = (page[-1].entry.name, page[-1].entry.id)
+    assert found == sorted(names)
+    assert await tables.tool_names() == sorted(names)
 
 
 @pytest.mark.parametrize("damage", ["no database", "one with a hole"])
-async def test_a_damaged_database_is_begun_anew(database: Path, damage: str) -> None:
-    tables = await reopened(database)
-    await tables.empty(EPOCH, 0, ())
-    for number in range(50):
-        await tables.take_in(stored(story(f"tool{number}"), number * 2 + 1))
-    await tables.close()
-    spoil(database, damage)
-    tables = await reopened(database)
-    assert await tables.stands_at(EPOCH) is None
-    assert await tables.tools(("", ""), 10) == []
-    await tables.close()
+async def test_a_damaged_file_is_begun_anew(file: File, damage: str) -> None:
+    async with reopened(file) as tables:
+        await tables.empty(EPOCH, 0, ())
+        for number in range(50):
+            await tables.take_in(stored(story(f"tool{number}"), number * 2 + 1))
+    spoil(file.path, damage)
+    async with reopened(file) as tables:
+        assert await tables.stands_at(EPOCH) is None
+        assert await tables.tools(("", ""), 10) == []
 
 
-async def test_tables_of_another_version_are_dropped(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = await reopened(database)
-    await tables.empty(EPOCH, 0, ())
-    await tables.take_in(stored(story("sample")))
-    await tables.close()
-    with sqlite3.connect(database) as connection:
-        connection.execute("CREATE TABLE of_old (id INTEGER)")
-    monkeypatch.setattr("services.status.adapters.tables.VERSION", schema.VERSION + 1)
-    tables = await reopened(database)
-    assert await tables.stands_at(EPOCH) is None
-    assert await tables.tools(("", ""), 10) == []
-    await tables.close()
-    with sqlite3.connect(database) as connection:
-        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'of_old'").fetchall() == []
+async def test_tables_of_an_earlier_version_are_dropped(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with reopened(database) as tables:
+        await tables.empty(EPOCH, 0, ())
+        await tables.take_in(stored(story("sample")))
+    execute(database, "CREATE TABLE of_old (id INTEGER)")
+    for module in ("databases", "tables"):
+        monkeypatch.setattr(f"services.status.adapters.{module}.VERSION", schema.VERSION + 1)
+    async with reopened(database) as tables:
+        assert await tables.stands_at(EPOCH) is None
+        assert await tables.tools(("", ""), 10) == []
+    execute(database, "CREATE TABLE of_old (id INTEGER)")
 
 
-async def test_a_database_that_cannot_be_opened_is_not_deleted(tmp_path: Path) -> None:
+async def test_a_shared_database_keeps_tables_of_a_newer_version(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with reopened(server) as tables:
+        await tables.empty(EPOCH, 7, ())
+    with monkeypatch.context() as earlier:
+        for module in ("databases", "tables"):
+            earlier.setattr(f"services.status.adapters.{module}.VERSION", schema.VERSION - 1)
+        async with reopened(server) as tables:
+            with pytest.raises(TablesAway, match=f"holds tables of version {schema.VERSION} .* run the newer release"):
+                await tables.stands_at(EPOCH)
+    async with reopened(server) as tables:
+        assert await tables.stands_at(EPOCH) == 7
+
+
+async def test_other_tables_of_a_shared_database_are_left_alone(server: Server) -> None:
+    execute(server, "CREATE SCHEMA other", "CREATE TABLE other.place (id INTEGER)", "DROP TABLE place")
+    async with reopened(server) as tables:
+        assert await tables.stands_at(EPOCH) is None
+    execute(server, "INSERT INTO other.place VALUES (1)")
+
+
+async def test_a_file_that_cannot_be_opened_is_not_deleted(tmp_path: Path) -> None:
     folder = tmp_path / "status.db"
     folder.mkdir()
-    with pytest.raises(Exception, match="unable to open database file"):
-        await reopened(folder)
+    async with reopened(File(folder)) as tables:
+        with pytest.raises(TablesAway, match="unable to open database file"):
+            await tables.stands_at(EPOCH)
     assert folder.is_dir()

@@ -43,15 +43,20 @@ FETCH = 1.0
 WATCH = 1.0
 RETRY = 0.5
 ACK_WAIT = 30.0
-# The consumer of tables that were deleted; they come back under another name.
-FORGOTTEN = 3600.0
+# The consumer of a process that was killed; each has one of its own, under a name of its own.
+FORGOTTEN = 300.0
+LEAVE = 2.0
+
+
+class ProjectedAway(Exception):
+    """What is projected into cannot be used now; the text says why. It is tried again and again."""
 
 
 class Projected(Protocol):
-    """What is projected into. Position and content change in one transaction."""
+    """What is projected into. Position and content change in one transaction. Others may fill it at the same time."""
 
     name: str
-    """One subject token; no two may share it: it names the consumer."""
+    """One subject token; no two may share it, those that fill the same included: it names the consumer."""
 
     async def stands_at(self, epoch: str) -> int | None:
         """The sequence of the last message taken in; None if they must be filled anew, as for another epoch."""
@@ -98,7 +103,7 @@ class Projection:
 
     async def run(self) -> None:
         """Until cancelled. Whatever goes wrong is logged, told in `problem`, and begun again from the tables."""
-        async with self.bus.noticing_reconnects() as self._again:
+        async with self.bus.noticing_reconnects() as self._again, self._forgotten_afterwards():
             while True:
                 self._again.clear()
                 try:
@@ -109,16 +114,37 @@ class Projection:
                 except (NatsError, Replaced, TimeoutError) as problem:
                     self.problem = f"NATS: {problem!r}"
                     log.warning("the projection begins again", problem=repr(problem))
+                except ProjectedAway as problem:
+                    if self.problem != str(problem):
+                        log.warning("the projection waits", problem=str(problem))
+                    self.problem = str(problem)
                 except Exception as problem:
                     self.problem = f"{type(problem).__name__}: {problem}"
                     log.exception("the projection broke; it begins again")
                 if self.problem is not None:
                     await asyncio.sleep(RETRY)
 
+    @asynccontextmanager
+    async def _forgotten_afterwards(self) -> AsyncGenerator[None]:
+        """The server keeps nothing for who left in order."""
+        try:
+            yield
+        finally:
+            if self.bus.connected:
+                try:
+                    async with asyncio.timeout(LEAVE):
+                        await self.bus.jetstream.delete_consumer(self.stream.name, self.projected.name)
+                except (NatsError, TimeoutError) as problem:
+                    log.debug("the consumer stays for a while", problem=repr(problem))
+
     async def _prepare(self) -> Extent:
         """Tables that fit the stream, and a consumer that brings what follows."""
+        before = await extent(self.bus, self.stream)
+        position = await self.projected.stands_at(_epoch(before))
+        # Looked at after the tables: others may fill the same ones, and go on doing so.
         there = await extent(self.bus, self.stream)
-        position = await self.projected.stands_at(_epoch(there))
+        if there.created != before.created:
+            raise Replaced(f"{self.stream.name} was made anew")
         if position is None or not there.first - 1 <= position <= there.last:
             position = there.first - 1
             log.info("the projection is filled anew", after=position, up_to=there.last)

@@ -6,10 +6,14 @@ Nothing here is migrated: change a table, count `VERSION` up, and it is filled a
 # SQLModel declares `__tablename__` as something else than the string it takes.
 # pyright: reportAssignmentType=false
 
-from sqlalchemy import MetaData
+from sqlalchemy import BigInteger, Column, MetaData, String
 from sqlmodel import Field, SQLModel
 
-VERSION = 1
+VERSION = 2
+
+# In the order of its bytes, as SQLite sorts: a page of a list must begin where the one before it ended, on every
+# database, and a database of PostgreSQL may sort as people of some country do.
+TEXT = String().with_variant(String(collation="C"), "postgresql")
 
 
 class Table(SQLModel):
@@ -20,35 +24,34 @@ class Table(SQLModel):
 
 class ToolTable(Table, table=True):
     __tablename__ = "tools"
-    id: str = Field(primary_key=True)
-    name: str = Field(index=True)
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    name: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
     gone: bool = Field(index=True)
     body: str
 
 
 class OperationTable(Table, table=True):
     __tablename__ = "operations"
-    id: str = Field(primary_key=True)
-    tool: str = Field(index=True)
-    tool_name: str = Field(index=True)
+    id: str = Field(sa_column=Column(TEXT, primary_key=True))
+    tool: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
+    tool_name: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
     state: str = Field(index=True)
     ended: bool = Field(index=True)
-    accepted: int = Field(index=True)
+    accepted: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
     body: str
 
 
 class EngineTable(Table, table=True):
     __tablename__ = "engines"
-    name: str = Field(primary_key=True)
+    name: str = Field(sa_column=Column(TEXT, primary_key=True))
     body: str
 
 
 class PlaceTable(Table, table=True):
-    """One row: how far the others are filled, from which stream (`epoch`), and whose tables these are."""
+    """One row: how far the others are filled, and from which stream (`epoch`). Who writes them locks it first."""
 
     __tablename__ = "place"
     id: int = Field(primary_key=True)
     version: int
-    name: str
     epoch: str
-    position: int
+    position: int = Field(sa_column=Column(BigInteger, nullable=False))
