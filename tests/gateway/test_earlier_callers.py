@@ -11,6 +11,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from libs.contracts.tools import ToolState
+from libs.runtime.bus.names import Names
 from libs.runtime.service import front
 from libs.runtime.version import VERSION
 from services.gateway.app import build
@@ -350,6 +351,11 @@ async def test_the_id_of_a_tool_that_is_gone_is_not_the_next_one_of_its_name(
     old = await new_tool(platform)
     key = {"Idempotency-Key": fresh("key")}
     gone = await succeeds(platform, await client.delete(f"/api/tools/{old['id']}", headers=key), "uninstall")
+
+    async def free() -> bool:
+        return (await Names(platform.bus).find(old["name"])).reservation is None
+
+    await until(free, "the name is free")
     body = {"git_url": old["git_url"], "name": old["name"]}
     new = await succeeds(platform, await client.post("/api/tools/install", json=body), "install")
     assert new["id"] != old["id"]
