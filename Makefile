@@ -4,9 +4,11 @@ PYTHON ?= python3
 VENV := .venv/bin
 PYTEST_ARGS ?=
 ONCE ?=
+IMAGE_LOCK = uv pip compile --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format generate lock bench clean
+.PHONY: help setup demo up down test check format generate lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,6 +19,12 @@ setup: ## make everything ready: dependencies, a Docker Engine, base images (can
 
 demo: setup ## start MACHETE, install and run an example, stay until Ctrl-C (ONCE=1: end after the proof)
 	@$(VENV)/python -m deploy.demo $(if $(filter-out 0 no false,$(ONCE)),--once)
+
+up: ## start the platform in containers (docker-compose.yml, settings in .env), and keep it running
+	@$(PYTHON) -m deploy.platform up
+
+down: ## stop the platform in containers; tools go on, data stays
+	@$(PYTHON) -m deploy.platform down
 
 test: setup ## run all tests (PYTEST_ARGS="-k name -x" narrows them)
 	@$(VENV)/pytest $(PYTEST_ARGS)

@@ -44,10 +44,10 @@ def git(*arguments: str, **environment: str) -> str:
 class GitHost:
     """Serves the repositories below `root` while its context is open; `port` 0 takes a free one."""
 
-    def __init__(self, root: Path, *, port: int = 0):
+    def __init__(self, root: Path, *, port: int = 0, host: str = "127.0.0.1"):
         self.root = root
         self.published: set[str] = set()
-        self._server = _Server(("127.0.0.1", port), self.handler())
+        self._server = _Server((host, port), self.handler())
         self._server.host = self
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
@@ -66,7 +66,7 @@ class GitHost:
 
     @property
     def address(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"http://{self._server.server_address[0]}:{self._server.server_port}"
 
     def url(self, name: str) -> str:
         return f"{self.address}/{name}.git"

@@ -34,7 +34,7 @@ def ensure() -> None:
         _ensure_busybox()
         _ensure_base()
         if has(BASE):
-            parts.ensure(parts.FOR_TOOLS, BASE)
+            parts.ensure(BASE, BUSYBOX)
 
 
 def _ensure_busybox() -> None:

@@ -1,4 +1,4 @@
-"""Images of the programs that stacks stand on (PostgreSQL, Redis), made from packages where no registry answers."""
+"""Images of programs that tools and the platform stand on, made from packages where no registry answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,11 @@ class Part:
 
 POSTGRES = Part("POSTGRES_IMAGE", "postgres:17-alpine", "machete-postgres:bookworm", "postgres")
 REDIS = Part("REDIS_IMAGE", "redis:7-alpine", "machete-redis:bookworm", "redis")
+NATS = Part("NATS_IMAGE", "nats:2.15-alpine", "machete-nats:bookworm", "nats")
+CADDY = Part("CADDY_IMAGE", "caddy:2.11-alpine", "machete-caddy:bookworm", "caddy")
 FOR_TOOLS = (POSTGRES, REDIS)
+FOR_PLATFORM = (NATS, POSTGRES, CADDY)
+ALL = (*FOR_TOOLS, NATS, CADDY)
 
 
 def chosen(parts: Iterable[Part]) -> dict[str, str]:
@@ -36,15 +40,15 @@ def chosen(parts: Iterable[Part]) -> dict[str, str]:
     return {part.argument: part.local for part in parts if is_used(part.local, instead_of=part.public)}
 
 
-def ensure(parts: Iterable[Part], base: str) -> None:
-    """Make what is missing, or was made from other files or on another base."""
-    for part in parts:
-        recipe = recipe_of(*_inputs(DEPLOY / part.folder), label_of(base))
+def ensure(base: str, shell: str) -> None:
+    """Make what is missing, or was made from other files or on other bases: one with Python, one with a shell."""
+    for part in ALL:
+        recipe = recipe_of(*_inputs(DEPLOY / part.folder), label_of(base), label_of(shell))
         if has(part.local, recipe):
             say(f"images: {part.local} is there")
             continue
         say(f"images: making {part.local} from packages (some seconds)")
-        _build(part, base, recipe)
+        _build(part, recipe, {"BASE_IMAGE": base, "SHELL_IMAGE": shell})
 
 
 def _inputs(folder: Path) -> list[str]:
@@ -52,8 +56,9 @@ def _inputs(folder: Path) -> list[str]:
     return [f"{file.name} {file.stat().st_mode & 0o111:o}\n{file.read_text()}" for file in files]
 
 
-def _build(part: Part, base: str, recipe: str) -> None:
-    options = ["--build-arg", f"BASE_IMAGE={base}", "--label", f"{RECIPE_LABEL}={recipe}", "--tag", part.local]
+def _build(part: Part, recipe: str, bases: dict[str, str]) -> None:
+    options = ["--label", f"{RECIPE_LABEL}={recipe}", "--tag", part.local]
+    options += [word for name, image in bases.items() for word in ("--build-arg", f"{name}={image}")]
     environment = {**os.environ, "DOCKER_BUILDKIT": "1"}
     former = id_of(part.local)
     run(["docker", "build", "--quiet", *options, DEPLOY / part.folder], environment=environment, timeout=600)

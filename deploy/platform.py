@@ -1,0 +1,213 @@
+"""`make up` and `make down`: the platform in containers, from docker-compose.yml and .env.
+
+    python3 -m deploy.platform up [--env-file FILE]
+    python3 -m deploy.platform down
+
+Standard library only: a machine that runs MACHETE this way needs Python and a Docker Engine, and none of our
+dependencies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploy.setup import docker_images, engine, images, parts
+from deploy.setup.shell import PersonNeeded, SetupFailed, ask, clean_environment
+
+ROOT = Path(__file__).resolve().parents[1]
+IMAGE = "machete:1.0.0"
+DONE, FAILED, PERSON_NEEDED, INTERRUPTED = 0, 1, 3, 130
+
+
+@dataclass(frozen=True)
+class Setup:
+    """`chosen` is what the .env says, under what the environment says: Compose reads them in the same order."""
+
+    env_file: Path
+    chosen: Mapping[str, str]
+
+    def compose(self, *arguments: str) -> list[str]:
+        return ["docker", "compose", "--project-directory", str(ROOT), "--env-file", str(self.env_file), *arguments]
+
+    def environment(self) -> dict[str, str]:
+        """What Compose is run with. Where no registry answers, the images that set-up made stand in."""
+        files = self.chosen.get("COMPOSE_FILE") or str(ROOT / "docker-compose.yml")
+        if self.chosen.get("MACHETE_DOMAIN"):
+            files += f"{os.pathsep}{ROOT / 'deploy' / 'caddy' / 'domain.yml'}"
+        stand_ins = {**parts.chosen(parts.FOR_PLATFORM), **_build_args()}
+        return {**stand_ins, **clean_environment(), **self.chosen, "COMPOSE_FILE": files}
+
+    def configuration(self) -> Any:
+        """docker-compose.yml as Compose understands it here."""
+        code, words = ask(self.compose("config", "--format", "json"), environment=self.environment())
+        if code != 0:
+            raise SetupFailed(f"docker-compose.yml does not go together with {self.env_file}: {words}")
+        return json.loads(words)
+
+
+def read_env(text: str) -> dict[str, str]:
+    """NAME=value lines; others are none of our business: Compose complains of those it does not understand."""
+    lines = (line.strip() for line in text.splitlines())
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {name.strip(): value.strip().strip("\"'") for name, _, value in pairs}
+
+
+def prepare(env_file: Path) -> Setup:
+    """The settings, written down at first start."""
+    if not env_file.exists():
+        env_file.write_text(first_env((ROOT / ".env.example").read_text(), os.geteuid(), os.getegid()))
+        env_file.chmod(0o600)
+        print(f"up: made {env_file} from .env.example: every setting is explained there", flush=True)
+    return Setup(env_file, {**read_env(env_file.read_text()), **_overriding(os.environ)})
+
+
+def first_env(example: str, uid: int, gid: int) -> str:
+    """The example with the user whose files these will be, so that he can read the token; root gets one of its own."""
+    if uid == 0:
+        return example
+    for name, number in (("UID", uid), ("GID", gid)):
+        example = example.replace(f"#MACHETE_{name}=10001", f"MACHETE_{name}={number}")
+    return example
+
+
+def _overriding(environment: Mapping[str, str]) -> dict[str, str]:
+    ours = ("MACHETE_", "COMPOSE_", "DOCKER_SOCKET", "BASE_IMAGE", "NATS_IMAGE", "POSTGRES_IMAGE", "CADDY_IMAGE")
+    return {name: value for name, value in environment.items() if name.startswith(ours)}
+
+
+def _build_args() -> dict[str, str]:
+    return {"MACHETE_BUILD_ARGS": ",".join(f"{name}={value}" for name, value in images.build_args().items())}
+
+
+def up(env_file: Path) -> None:
+    engine.ensure()
+    if not docker_images.has(docker_images.PUBLIC_BASE) and not docker_images.registry_answers():
+        images.ensure()
+    setup = prepare(env_file)
+    _build(setup)
+    configuration = setup.configuration()
+    data = Path(configuration["services"]["setup"]["environment"]["MACHETE_DATA"])
+    if not data.is_absolute():
+        raise SetupFailed(f"MACHETE_DATA={data} must be an absolute path: it is the same inside and outside")
+    _refuse_taken_ports(setup, configuration)
+    _run(setup, "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
+    # It takes on what changed of its users, after an upgrade say; without a change nothing happens.
+    ask(setup.compose("kill", "--signal", "HUP", "nats"), environment=setup.environment())
+    _say(setup, configuration, data)
+
+
+def _build(setup: Setup) -> None:
+    """Quick where nothing changed. An image that somebody names is not ours to make."""
+    if setup.chosen.get("MACHETE_IMAGE", IMAGE) != IMAGE:
+        return
+    print(f"up: building {IMAGE}", flush=True)
+    base = setup.chosen.get("BASE_IMAGE") or images.build_args().get("BASE_IMAGE") or docker_images.PUBLIC_BASE
+    command = ["docker", "build", "--quiet", "--build-arg", f"BASE_IMAGE={base}", "--tag", IMAGE]
+    environment = {**clean_environment(), "DOCKER_BUILDKIT": "1"}
+    code, words = ask([*command, "--file", ROOT / "deploy" / "Dockerfile", ROOT], timeout=1800, environment=environment)
+    if code != 0:
+        raise SetupFailed(f"the image could not be built:\n{words[-4000:]}")
+
+
+def _refuse_taken_ports(setup: Setup, configuration: Any) -> None:
+    """Before anything is started: Compose would say so after it had started half of it."""
+    running = set(ask(setup.compose("ps", "--services"), environment=setup.environment())[1].split())
+    for service, name in (("caddy", "MACHETE_PORT"), ("nats", "MACHETE_NATS_PORT")):
+        for port in configuration["services"][service].get("ports", []):
+            number, host = int(port["published"]), port.get("host_ip", "0.0.0.0")
+            if service not in running and port.get("protocol", "tcp") == "tcp" and not _is_free(host, number):
+                raise SetupFailed(
+                    f"port {number} on {host} is taken by another process: stop that one, or choose another with "
+                    f"{name} in {setup.env_file}"
+                )
+    own = int(configuration["services"]["orchestrator"]["environment"]["MACHETE_PORT"])
+    if "orchestrator" not in running and not _is_free("127.0.0.1", own):
+        raise SetupFailed(
+            f"port {own} on 127.0.0.1, at which the orchestrator tells its health, is taken by another process: choose "
+            f"another with MACHETE_ORCHESTRATOR_PORT in {setup.env_file}"
+        )
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _run(setup: Setup, *arguments: str) -> None:
+    done = subprocess.run(setup.compose(*arguments), env=setup.environment(), cwd=ROOT, check=False)
+    if done.returncode != 0:
+        raise SetupFailed(
+            f"`docker compose {' '.join(arguments)}` ended with exit code {done.returncode}; "
+            f"`{_by_hand(setup)} logs` shows what the services say"
+        )
+
+
+def _by_hand(setup: Setup) -> str:
+    usual = setup.env_file == ROOT / ".env"
+    return "docker compose" if usual else f"docker compose --env-file {setup.env_file}"
+
+
+def _say(setup: Setup, configuration: Any, data: Path) -> None:
+    (port, *_) = configuration["services"]["caddy"]["ports"]
+    host = port.get("host_ip", "127.0.0.1").replace("0.0.0.0", "127.0.0.1")
+    domain, url = setup.chosen.get("MACHETE_DOMAIN"), f"http://{host}:{port['published']}"
+    lines = [
+        "",
+        f"MACHETE is up at {url}" + (f" and https://{domain}" if domain else ""),
+        "",
+        f"  token   {data / 'admin.token'}",
+        "  CLI     for the machete command, once in each shell:",
+        f"          export MACHETE_URL={url} MACHETE_DATA={data}",
+        f"  docs    {url}/api/docs  (any user; the token is the password)",
+        f"  data    {data}",
+        f"  logs    {_by_hand(setup)} logs --follow",
+        "",
+        "  `make down` stops the platform: tools go on, and everything is kept.",
+        "",
+    ]
+    print("\n".join(lines), flush=True)
+
+
+def down(env_file: Path) -> None:
+    """Containers and networks of the platform; no data, and no tool."""
+    if not env_file.exists():
+        raise SetupFailed(f"there is no {env_file}: nothing was started with it")
+    _run(prepare(env_file), "down", "--remove-orphans")
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python3 -m deploy.platform")
+    parser.add_argument("action", choices=("up", "down"))
+    parser.add_argument("--env-file", type=Path, default=ROOT / ".env", help="the settings (default: .env)")
+    chosen = parser.parse_args(arguments)
+    os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"))
+    try:
+        {"up": up, "down": down}[chosen.action](chosen.env_file.absolute())
+    except PersonNeeded as what:
+        sys.stderr.write(f"{chosen.action}: {what}\n")
+        return PERSON_NEEDED
+    except SetupFailed as problem:
+        sys.stderr.write(f"{chosen.action}: failed: {problem}\n")
+        return FAILED
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\n{chosen.action}: interrupted; run it again to go on\n")
+        return INTERRUPTED
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
