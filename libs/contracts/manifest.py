@@ -28,6 +28,7 @@ from libs.contracts.manifest_values import (
     Seconds,
     Switch,
     Title,
+    ServiceName,
     UrlPath,
     Volume,
     VolumeText,
@@ -101,7 +102,11 @@ class Runtime(Part):
     dependencies: tuple[Line, ...] = ()
     """Other tools or services it needs."""
     dockerfile: InnerPath | None = None
-    """The Dockerfile to build from, if it is not `Dockerfile`."""
+    """The Dockerfile to build from, if it is not `Dockerfile`: the tool is one container, whatever else lies beside."""
+    compose: InnerPath | None = None
+    """The Compose file to run, if it is none of the four that are found by themselves: the tool is a stack."""
+    service: ServiceName | None = None
+    """Of a stack, the service that answers on the port; found by the ports that are published, if it is not said."""
     readiness_timeout: Seconds | None = None
     """How long a start may take until the tool is healthy; 60 seconds if it is not said."""
 
@@ -179,8 +184,10 @@ class Resources(Frozen):
 class ResolvedManifest(Frozen):
     """A manifest with everything decided.
 
-    `manifest_file` is the file it came from (`Dockerfile` where it was inferred). Paths are relative to the
-    tool's folder in the repository, `readiness_timeout` is in seconds, `environment` holds every value whole.
+    `manifest_file` is the file it came from (`Dockerfile` or the Compose file where it was inferred). Paths are
+    relative to the tool's folder in the repository, `readiness_timeout` is in seconds, `environment` holds every
+    value whole. Of a stack `compose` names the Compose file; `service` and `port`, where they are None, are decided
+    by what the file publishes, and `environment`, `volumes` and `resources` are those of that service.
     """
 
     name: str
@@ -193,6 +200,8 @@ class ResolvedManifest(Frozen):
     manifest_file: str
     kind: Literal["container", "stack"] = "container"
     dockerfile: str = "Dockerfile"
+    compose: str | None = None
+    service: str | None = None
     port: int | None = None
     health_check: str | None = None
     readiness_timeout: float = DEFAULT_READINESS_SECONDS

@@ -30,6 +30,8 @@ MAX_SECONDS = 3600
 _MEMORY_UNITS = {"": 1, "k": 10**3} | {
     letter + i: (1024 if i else 1000) ** power for power, letter in enumerate("KMGT", 1) for i in ("", "i")
 }
+# A small m is Docker's; nobody means the thousandths of a byte that it stands for elsewhere.
+_DOCKER_UNITS = {letter: 1024**power for power, letter in enumerate("mgt", 2)}
 _VARIABLE = r"[^\s=\x00-\x20\x7f]{1,200}"
 _NUMBER = r"\d{1,15}(?:\.\d{1,9})?"
 
@@ -75,9 +77,9 @@ def text_of(value: object, rule: str, *, limit: int, lines: bool = False) -> str
 
 
 def tool_title(value: object) -> str:
-    rule = "a name has 1 to 100 letters, digits, spaces and . _ -, and starts with a letter or digit"
+    rule = "a name has 1 to 100 letters, digits, spaces and . _ - + & : , ! ' ( ), and starts with a letter or digit"
     text = text_of(value, rule, limit=100)
-    if re.fullmatch(r"\w[\w .-]*", text) is None or not slug(text):
+    if re.fullmatch(r"\w[\w .+&:,!'()-]*", text) is None or not slug(text):
         raise Bad(rule)
     return text
 
@@ -114,6 +116,14 @@ def inner_path(value: object) -> str:
         raise Bad(PATH_RULE) from None
 
 
+def service_name(value: object) -> str:
+    rule = "a service is named as in the Compose file: up to 63 letters, digits and . _ -"
+    text = text_of(value, rule, limit=63)
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is None:
+        raise Bad(rule)
+    return text
+
+
 def switch(value: object) -> bool:
     words = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
     if isinstance(value, str):
@@ -133,8 +143,8 @@ def seconds(value: object) -> float:
 
 
 def memory_bytes(value: object) -> int:
-    match = re.fullmatch(rf"({_NUMBER})\s*([KMGT]i|[kKMGT]|)B?", str(value).strip())
-    number = int(Decimal(match[1]) * _MEMORY_UNITS[match[2]]) if match else 0
+    match = re.fullmatch(rf"({_NUMBER})\s*(?:([KMGT]i|[kKMGT]|)B?|([mgt])b?)", str(value).strip())
+    number = int(Decimal(match[1]) * (_MEMORY_UNITS | _DOCKER_UNITS)[match[2] or match[3] or ""]) if match else 0
     if not MIN_MEMORY <= number < 2**63:
         raise Bad(MEMORY_RULE)
     return number
@@ -259,6 +269,7 @@ _VOLUME_SCHEMA = WithJsonSchema({"type": "string", "examples": ["./data:/app/dat
 Port = Annotated[int, BeforeValidator(port), _PORT_SCHEMA]
 UrlPath = Annotated[str, BeforeValidator(url_path), WithJsonSchema({"type": "string", "pattern": r"^/\S*$"})]
 InnerPath = Annotated[str, BeforeValidator(inner_path), WithJsonSchema({"type": "string", "minLength": 1})]
+ServiceName = Annotated[str, BeforeValidator(service_name), WithJsonSchema({"type": "string", "maxLength": 63})]
 Switch = Annotated[bool, BeforeValidator(switch), WithJsonSchema({"type": "boolean"})]
 Title = Annotated[str, BeforeValidator(tool_title), WithJsonSchema({"type": "string", "maxLength": 100})]
 Category = Annotated[str, BeforeValidator(category), WithJsonSchema({"enum": list(CATEGORIES)})]

@@ -15,8 +15,19 @@ class Source(Frozen):
     subdir: str | None = None
 
 
+class StackService(Frozen):
+    """A service of a stack and what it runs from. A `job` is done once it has ended with 0; any other keeps running."""
+
+    name: str
+    image: str
+    job: bool = False
+
+
 class Release(Frozen):
-    """`bundle` names the source bundle in the object store, `image` is the built image's tag (None before that)."""
+    """`bundle` names the source bundle in the object store, `image` is the built image's tag (None before that).
+
+    A stack has `services` instead of an image, all that its Compose file starts by itself.
+    """
 
     id: str = Field(pattern=r"^[a-z2-7]{12}$")
     commit: str = Field(pattern=r"^[0-9a-f]{40}([0-9a-f]{24})?$")
@@ -25,6 +36,7 @@ class Release(Frozen):
     subdir: str | None = None
     manifest: ResolvedManifest
     image: str | None = None
+    services: tuple[StackService, ...] = ()
 
 
 def release_id(commit: str, subdir: str | None, manifest: ResolvedManifest) -> str:

@@ -15,14 +15,17 @@ from libs.runtime.children import Children
 from libs.runtime.health import Check
 from libs.runtime.service import Service
 from services.orchestrator.adapters.builder import BuildxBuilder
+from services.orchestrator.adapters.compose import Compose
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine as DockerEngine
 from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.stacks import DockerStacks
 from services.orchestrator.adapters.workshop import DiskWorkshop
 from services.orchestrator.follower import Follower
 from services.orchestrator.handlers import Engine, command_handlers, task_handlers
 from services.orchestrator.reconciler import Reconciler
 from services.orchestrator.settings import Settings
+from services.orchestrator.single import SingleContainers
 from services.orchestrator.watcher import Watcher
 
 NAME = "orchestrator"
@@ -39,12 +42,30 @@ def build(settings: Settings) -> Service:
             containers = DockerContainers(docker, connected.instance, tools, settings.network_pool)
             feed = DockerFeed(docker, connected.instance)
             children = Children(bound=settings.watchdog_bound, heartbeat=settings.heartbeat / 2)
+            home = settings.data / "buildx"
+            workshop = DiskWorkshop(connected.bus, tools, children)
             engine = Engine(
-                instance=connected.instance,
+                runners={
+                    "container": SingleContainers(
+                        connected.instance,
+                        containers,
+                        BuildxBuilder(docker, children, home),
+                        workshop,
+                        settings.build_args,
+                    ),
+                    "stack": DockerStacks(
+                        docker,
+                        connected.instance,
+                        tools,
+                        Compose(docker, children, home),
+                        workshop,
+                        settings.build_args,
+                        settings.network_pool,
+                        containers.choosing,
+                    ),
+                },
                 containers=containers,
-                builder=BuildxBuilder(docker, children, settings.data / "buildx"),
-                workshop=DiskWorkshop(connected.bus, tools, children),
-                build_args=settings.build_args,
+                workshop=workshop,
                 stop_timeout=settings.stop_timeout,
             )
             bus, states = connected.bus, States(connected.bus)

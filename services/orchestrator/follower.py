@@ -16,6 +16,7 @@ from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.logs import LogWriter, Overtaken, bounded
 from services.orchestrator.domain import log_frames
 from services.orchestrator.domain.log_frames import LogPosition
+from services.orchestrator.domain.observations import ServiceObservation
 from services.orchestrator.ports import Containers, Feed
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Follower:
     feed: Feed
     changed: asyncio.Event
     _following: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, asyncio.Task[None]])
+    _ended: dict[str, datetime | None] = field(default_factory=dict[str, datetime | None])
 
     async def run(self) -> None:
         while True:
@@ -49,10 +51,13 @@ class Follower:
         while True:
             self.changed.clear()
             try:
-                for tool, seen in (await self.containers.observe_all()).items():
+                everything = await self.containers.observe_all()
+                there = {service.container_id for seen in everything.values() for service in seen.services}
+                self._ended = {container: at for container, at in self._ended.items() if container in there}
+                for tool, seen in everything.items():
                     for service in seen.services:
-                        if service.is_up and service.container_id not in self._following:
-                            self._begin(tool, service.name, service.container_id)
+                        if self._has_news(service):
+                            self._begin(tool, service)
             except Failure as problem:
                 log.debug("containers cannot be listed", problem=problem.message)
             try:
@@ -61,9 +66,20 @@ class Follower:
             except TimeoutError:
                 continue
 
-    def _begin(self, tool: str, service: str, container: str) -> None:
-        task = asyncio.create_task(self._follow(tool, service, container))
+    def _has_news(self, service: ServiceObservation) -> bool:
+        """It runs, or has ended since it was last read to its end: what lives for a moment has said something too."""
+        container = service.container_id
+        if container in self._following:
+            return False
+        unread = container not in self._ended or self._ended[container] != service.started_at
+        return service.is_up or (service.state == "exited" and unread)
+
+    def _begin(self, tool: str, service: ServiceObservation) -> None:
+        container = service.container_id
+        task = asyncio.create_task(self._follow(tool, service.name, container))
         self._following[container] = task
+        if not service.is_up:
+            self._ended[container] = service.started_at
         task.add_done_callback(lambda _: self._following.pop(container, None))
 
     async def _follow(self, tool: str, service: str, container: str) -> None:
@@ -75,6 +91,7 @@ class Follower:
                     await writer.add([(_line(line), _mark(line.position)) for line in batch])
         except (Failure, Overtaken, Unavailable) as problem:
             log.debug("following ended", tool=tool, problem=str(problem))
+            self._ended.pop(container, None)
             await asyncio.sleep(PAUSE)
         self.changed.set()
 
@@ -83,6 +100,7 @@ class Follower:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._ended.clear()
 
 
 def _line(line: log_frames.LogLine) -> LogLine:

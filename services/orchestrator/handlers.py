@@ -27,8 +27,8 @@ from libs.runtime.bus.attempt import Handler
 from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
 from libs.runtime.bus.tasks import TaskHandler
 from services.orchestrator.domain.failures import EngineAway
-from services.orchestrator.domain.plan import as_seen, build_spec, container_spec
-from services.orchestrator.ports import Builder, Containers, Workshop
+from services.orchestrator.domain.plan import as_seen
+from services.orchestrator.ports import Containers, Runner, Workshop
 from services.orchestrator.rebuild import Rebuild
 
 
@@ -36,26 +36,32 @@ from services.orchestrator.rebuild import Rebuild
 class Engine:
     """The one engine and the folders beside it, with what every handler does to a tool on it."""
 
-    instance: str
+    runners: Mapping[str, Runner]
     containers: Containers
-    builder: Builder
     workshop: Workshop
-    build_args: Mapping[str, str]
     stop_timeout: float
+
+    async def build(self, tool: Tool, operation: Operation) -> Tool:
+        """Built, with everything made ready that it needs, so that starting is one step."""
+        runner = self.runners[tool.kind]
+        await operation.guard()
+        built = await runner.build(tool, lambda lines: operation.say(*lines), operation.alive)
+        await operation.guard()
+        await runner.prepare(built, operation.alive)
+        await self.workshop.keep(built)
+        return built
 
     async def start(self, tool: Tool, operation: Operation) -> Tool:
         """Running and ready; what came up but not to readiness is stopped again by whoever recovers."""
-        spec = container_spec(self.instance, tool)
         await operation.guard()
-        placed = await self.containers.start(spec)
-        await self.containers.ready(spec, placed)
+        started = await self.runners[tool.kind].start(tool, operation.alive)
         seen = await self.containers.observe(tool.id)
         up = as_seen(tool, seen, "running")
-        return up.model_copy(update={"since": seen.observed_at}) if placed.started else up
+        return up.model_copy(update={"since": seen.observed_at}) if started else up
 
     async def run(self, tool: Tool) -> Tool:
         """Running, whether ready or not."""
-        await self.containers.start(container_spec(self.instance, tool))
+        await self.runners[tool.kind].start(tool, wait=False)
         return as_seen(tool, await self.containers.observe(tool.id), "running")
 
     async def stop(self, tool: Tool, operation: Operation, failure: str | None = None) -> Tool:
@@ -169,19 +175,10 @@ class Build:
     engine: Engine
 
     async def act(self, task: BuildRelease, operation: Operation) -> Tool | None:
-        """The built tool, with network, folders and a stopped container made ready, so that starting is one step."""
-        engine, tool = self.engine, task.subject_tool
+        """The built tool, with networks, folders and stopped containers made ready."""
         with _awaiting_engine():
-            source = await engine.workshop.source(tool)
-            spec = build_spec(engine.instance, tool, source, engine.build_args)
-            await operation.guard()
-            image = await engine.builder.build(spec, lambda lines: operation.say(*lines), alive=operation.alive)
-            release = tool.release.model_copy(update={"image": image.reference})
-            built = tool.model_copy(update={"release": release})
-            await operation.guard()
-            await engine.containers.prepare(container_spec(engine.instance, built))
-            await engine.workshop.keep(built)
-            return as_seen(built, await engine.containers.observe(tool.id), "stopped")
+            built = await self.engine.build(task.subject_tool, operation)
+            return as_seen(built, await self.engine.containers.observe(task.tool), "stopped")
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,34 @@ class Containers(Protocol):
         ...
 
 
+class Runner(Protocol):
+    """One kind of tool: how a release of it becomes something that runs.
+
+    Its containers carry the labels that `Containers` knows all tools by, so that observing, stopping and
+    removing them is the same for every kind.
+    """
+
+    async def build(
+        self, tool: Tool, log: Callable[[list[str]], Awaitable[None]], alive: Callable[[], bool] = always
+    ) -> Tool:
+        """The tool with its images on the engine and named in its release. What is built already is found so.
+
+        Raises BuildFailed, and a `Failure` for what the release may not do or cannot have.
+        """
+        ...
+
+    async def prepare(self, tool: Tool, alive: Callable[[], bool] = always) -> None:
+        """Make networks, folders and containers, stopped. What runs stays untouched."""
+        ...
+
+    async def start(self, tool: Tool, alive: Callable[[], bool] = always, *, wait: bool = True) -> bool:
+        """See that it runs, and wait until it answers as its manifest says; whether anything had to be started.
+
+        Raises PortTaken, ToolExited and NotReady; either way what came up stays as it is.
+        """
+        ...
+
+
 class Feed(Protocol):
     """What the engine says by itself. Nothing here reconnects: each ends with the connection."""
 

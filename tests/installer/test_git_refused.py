@@ -350,8 +350,11 @@ async def test_a_faulty_manifest_comes_with_all_its_faults(publish: Publish, sou
     assert [line[:14] for line in refused.detail["faults"]] == ["machete.yml:2:", "machete.yml:3:"]
 
 
-async def test_a_stack_is_refused_by_a_code_of_its_own(publish: Publish, sources: GitSources) -> None:
-    assert (await refusal(sources, publish(files={"compose.yaml": b"services: {}"}))).code == "stack_not_supported_yet"
+async def test_a_compose_file_that_cannot_be_read_is_refused_before_anything_is_built(
+    sources: GitSources, publish: Publish
+) -> None:
+    refused = await refusal(sources, publish(files={"compose.yaml": b"services: ["}))
+    assert (refused.code, refused.message[:13]) == ("compose_invalid", "compose.yaml:")
 
 
 async def test_a_folder_without_anything_to_run_is_told_what_to_add(publish: Publish, sources: GitSources) -> None:

@@ -64,23 +64,65 @@ def test_a_tool_without_a_port_is_told_that_it_has_no_address() -> None:
     )
 
 
+COMPOSE = "services: {web: {image: x}}"
+
+
 @pytest.mark.parametrize("compose", COMPOSE_FILES)
-def test_a_stack_is_refused_by_a_code_of_its_own(compose: str) -> None:
-    for more in ({}, {"machete.yml": "name: x"}, {"Dockerfile": DOCKERFILE}):
-        refused = refusal({compose: "services: {}", **more})
-        assert refused.code == "stack_not_supported_yet"
-        assert compose in refused.message
+@pytest.mark.parametrize("more", [{}, {"machete.yml": "name: x"}, {"Dockerfile": DOCKERFILE}])
+def test_a_compose_file_makes_a_stack_with_a_manifest_or_without(compose: str, more: dict[str, str]) -> None:
+    got = resolve(Files({compose: COMPOSE, **more}), name="x", version="1", platform="1.0.0").manifest
+    assert (got.kind, got.compose, got.port, got.service) == ("stack", compose, None, None)
+    assert got.manifest_file == ("machete.yml" if "machete.yml" in more else compose)
 
 
-def test_a_manifest_with_a_dockerfile_is_a_container_although_there_is_a_compose_file() -> None:
-    got = resolved(machete__yml="name: x", Dockerfile=DOCKERFILE, compose__yaml="services: {}")
+def test_of_several_compose_files_the_one_counts_that_compose_would_take() -> None:
+    for index, file in enumerate(COMPOSE_FILES):
+        got = resolve(Files(dict.fromkeys(COMPOSE_FILES[index:], COMPOSE)), name="x", version="1", platform="1.0.0")
+        assert got.manifest.compose == file
+
+
+def test_a_manifest_that_names_a_dockerfile_makes_a_container_although_there_is_a_compose_file() -> None:
+    got = resolved(machete__yml="machete: {dockerfile: Dockerfile}", Dockerfile=DOCKERFILE, compose__yaml=COMPOSE)
     assert got.manifest.kind == "container"
+
+
+def test_a_manifest_names_compose_file_service_and_port_of_a_stack() -> None:
+    text = "machete: {compose: deploy/stack.yml, service: web, port: 80, environment: {A: b}}"
+    files = {"machete.yml": text, "deploy/stack.yml": COMPOSE, "compose.yaml": COMPOSE}
+    got = resolve(Files(files), name="x", version="1", platform="1.0.0").manifest
+    assert (got.compose, got.service, got.port, got.environment) == ("deploy/stack.yml", "web", 80, {"A": "b"})
+
+
+def test_whoever_has_a_manifest_a_compose_file_and_a_dockerfile_is_told_which_counts() -> None:
+    got = resolved(machete__yml="name: x", Dockerfile=DOCKERFILE, compose__yaml=COMPOSE)
+    assert got.notes == ("The tool is the stack of compose.yaml; name machete.dockerfile to run the Dockerfile alone.",)
+
+
+def test_a_compose_file_that_is_named_and_not_there_is_missed_by_its_name() -> None:
+    refused = refusal({"machete.yml": "machete: {compose: deploy/stack.yml}", "compose.yaml": COMPOSE})
+    assert (refused.code, "deploy/stack.yml" in refused.message) == ("compose_missing", True)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "rule"),
+    [
+        ("services:\n  web: [\n", 3, "this is no YAML"),
+        ("services:\n\tweb: {}\n", 2, "this is no YAML"),
+        ("- web\n", 1, "a Compose file is a mapping"),
+        ("# nothing\n", 1, "a Compose file is a mapping"),
+        ("just words", 1, "a Compose file is a mapping"),
+    ],
+)
+def test_a_compose_file_that_cannot_be_read_is_refused_with_its_line(text: str, line: int, rule: str) -> None:
+    with pytest.raises(InvalidManifest, match=rf"compose\.yaml:{line}: {rule}") as invalid:
+        resolved(compose__yaml=text)
+    assert invalid.value.code == "compose_invalid"
 
 
 def test_a_folder_with_nothing_to_run_is_told_what_to_add() -> None:
     refused = refusal({"README.md": ""})
     assert refused.code == "manifest_missing"
-    assert "add a Dockerfile, and a machete.yml" in refused.message
+    assert "neither a machete.yml nor a Compose file nor a Dockerfile" in refused.message
 
 
 def test_a_dockerfile_that_is_named_and_not_there_is_missed_by_its_name() -> None:

@@ -8,7 +8,7 @@ from services.orchestrator.domain.tool_state import tool_state
 UP = ServiceObservation("app", "running")
 DATABASE = ServiceObservation("db", "running", "healthy")
 ENDED_WELL = ServiceObservation("app", "exited", exit_code=0)
-MIGRATION = ServiceObservation("migrate", "exited", exit_code=0)
+MIGRATION = ServiceObservation("migrate", "exited", exit_code=0, job=True)
 KILLED = ServiceObservation("app", "exited", exit_code=137)
 LOOPING = ServiceObservation("app", "restarting", exit_code=1, restarts=4)
 
@@ -30,8 +30,8 @@ def test_what_should_not_run_and_does_not_is_stopped():
 
 
 def test_a_one_shot_that_ended_with_0_is_healthy():
-    assert tool_state("running", [UP, MIGRATION], jobs=["migrate"]) == ("running", None)
-    assert tool_state("running", [MIGRATION], jobs=["migrate"]) == ("running", None)
+    assert tool_state("running", [UP, MIGRATION]) == ("running", None)
+    assert tool_state("running", [MIGRATION]) == ("running", None)
 
 
 def test_a_server_that_ended_with_0_is_not_healthy():
@@ -42,7 +42,7 @@ def test_a_server_that_ended_with_0_is_not_healthy():
 
 def test_a_one_shot_that_ended_badly_is_not_healthy():
     failed = replace(MIGRATION, exit_code=2)
-    assert tool_state("running", [UP, failed], jobs=["migrate"]) == (
+    assert tool_state("running", [UP, failed]) == (
         "degraded",
         "migrate ended with exit code 2.",
     )

@@ -12,6 +12,7 @@ from libs.contracts.manifest import (
     Resources,
 )
 from libs.contracts.source import Refused
+from services.installer.domain.compose_file import check_compose
 from services.installer.domain.dockerfile import exposed_port
 from services.installer.domain.manifests import parse_manifest
 
@@ -48,34 +49,19 @@ def resolve(folder: Folder, *, name: str, version: str, platform: str) -> Resolu
         raw = folder.read(file)
         if raw is not None:
             checked = parse_manifest(raw, file, platform=platform)
-            resolved = _container(folder, checked.manifest, file, name, version)
-            notes = (*checked.notes, *_not_acted_on(checked.manifest, file), *_assumed(resolved, checked.manifest))
-            return Resolution(resolved, notes)
-    return _inferred(folder, name, version)
+            resolved, said = _decided(folder, checked.manifest, file, name, version)
+            return Resolution(resolved, (*checked.notes, *_not_acted_on(checked.manifest, file), *said))
+    resolved, said = _decided(folder, Manifest(), None, name, version)
+    return Resolution(resolved, said)
 
 
-def _inferred(folder: Folder, name: str, version: str) -> Resolution:
-    compose = next((file for file in COMPOSE_FILES if folder.has(file)), None)
-    if compose is not None:
-        raise _stack(compose, "or add a machete.yml to run the Dockerfile alone" if folder.has(DOCKERFILE) else None)
-    if not folder.has(DOCKERFILE):
-        raise Refused(
-            "manifest_missing",
-            "The folder has neither a machete.yml nor a Dockerfile: add a Dockerfile, and a machete.yml that names "
-            "the port, or give the folder that has them as the subdir.",
-        )
-    resolved = _container(folder, Manifest(), DOCKERFILE, name, version)
-    note = f"There is no {MANIFEST_FILES[0]}: the tool is run from its Dockerfile alone."
-    return Resolution(resolved, (note, *_assumed(resolved, Manifest())))
-
-
-def _container(folder: Folder, manifest: Manifest, file: str, name: str, version: str) -> ResolvedManifest:
+def _decided(
+    folder: Folder, manifest: Manifest, file: str | None, name: str, version: str
+) -> tuple[ResolvedManifest, tuple[str, ...]]:
+    """A stack where there is a Compose file, unless the manifest names a Dockerfile; else a container."""
     runtime = manifest.machete
-    dockerfile = runtime.dockerfile or DOCKERFILE
-    text = folder.read(dockerfile)
-    if text is None:
-        raise _no_dockerfile(folder, dockerfile, file)
-    return ResolvedManifest(
+    compose = runtime.compose or (None if runtime.dockerfile else _compose_file(folder))
+    basis = ResolvedManifest(
         name=manifest.name or name,
         version=manifest.version or version,
         description=manifest.description,
@@ -83,9 +69,8 @@ def _container(folder: Folder, manifest: Manifest, file: str, name: str, version
         license=manifest.license,
         repository=manifest.repository,
         category=runtime.category,
-        manifest_file=file,
-        dockerfile=dockerfile,
-        port=runtime.port or exposed_port(text.decode(errors="replace")),
+        manifest_file=file or compose or DOCKERFILE,
+        port=runtime.port,
         health_check=runtime.health_check,
         readiness_timeout=runtime.readiness_timeout or DEFAULT_READINESS_SECONDS,
         environment=runtime.environment,
@@ -97,25 +82,58 @@ def _container(folder: Folder, manifest: Manifest, file: str, name: str, version
         ui=manifest.ui,
         config=manifest.config,
     )
+    if compose is None:
+        return _container(folder, manifest, file, basis)
+    return _stack(folder, compose, runtime.service, file, basis)
 
 
-def _no_dockerfile(folder: Folder, dockerfile: str, file: str) -> Refused:
-    compose = next((name for name in COMPOSE_FILES if folder.has(name)), None)
-    if compose is not None and dockerfile == DOCKERFILE:
-        return _stack(compose, None)
-    return Refused(
-        "dockerfile_missing",
-        f"{file} is there, but no {dockerfile}: add it, or name another one as machete.dockerfile.",
-    )
+def _compose_file(folder: Folder) -> str | None:
+    return next((file for file in COMPOSE_FILES if folder.has(file)), None)
 
 
-def _stack(compose: str, way_out: str | None) -> Refused:
-    advice = f", {way_out}" if way_out else ""
-    return Refused(
-        "stack_not_supported_yet",
-        f"{compose} describes a stack, and this release runs single containers: install a tool with a Dockerfile"
-        f"{advice}.",
-    )
+def _stack(
+    folder: Folder, compose: str, service: str | None, file: str | None, basis: ResolvedManifest
+) -> tuple[ResolvedManifest, tuple[str, ...]]:
+    """What the services are is for the orchestrator to find out: it asks Compose itself."""
+    text = folder.read(compose)
+    if text is None:
+        raise Refused("compose_missing", f"{file} names {compose} as its Compose file, which is not there: add it.")
+    check_compose(text, compose)
+    notes: list[str] = []
+    if file is None:
+        notes.append(f"There is no {MANIFEST_FILES[0]}: the tool is run as the stack that {compose} describes.")
+    if folder.has(DOCKERFILE) and file is not None:
+        notes.append(f"The tool is the stack of {compose}; name machete.dockerfile to run the Dockerfile alone.")
+    return basis.model_copy(update={"kind": "stack", "compose": compose, "service": service}), tuple(notes)
+
+
+def _container(
+    folder: Folder, manifest: Manifest, file: str | None, basis: ResolvedManifest
+) -> tuple[ResolvedManifest, tuple[str, ...]]:
+    dockerfile = manifest.machete.dockerfile or DOCKERFILE
+    text = folder.read(dockerfile)
+    if text is None:
+        raise _nothing_to_run(dockerfile, file)
+    port = basis.port or exposed_port(text.decode(errors="replace"))
+    resolved = basis.model_copy(update={"dockerfile": dockerfile, "port": port})
+    inferred = f"There is no {MANIFEST_FILES[0]}: the tool is run from its Dockerfile alone."
+    return resolved, (*([] if file else [inferred]), *_assumed(resolved, manifest))
+
+
+def _nothing_to_run(dockerfile: str, file: str | None) -> Refused:
+    if file is None:
+        return Refused(
+            "manifest_missing",
+            "The folder has neither a machete.yml nor a Compose file nor a Dockerfile: add a Dockerfile, and a "
+            "machete.yml that names the port, or give the folder that has them as the subdir.",
+        )
+    if dockerfile == DOCKERFILE:
+        return Refused(
+            "dockerfile_missing",
+            f"{file} is there, but neither a {DOCKERFILE} nor a Compose file ({COMPOSE_FILES[0]}): add one, or name "
+            "it as machete.dockerfile or machete.compose.",
+        )
+    return Refused("dockerfile_missing", f"{file} names {dockerfile} as the Dockerfile, which is not there: add it.")
 
 
 def _assumed(resolved: ResolvedManifest, manifest: Manifest) -> Iterator[str]:

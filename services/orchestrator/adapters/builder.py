@@ -1,8 +1,6 @@
 """Builds images through the BuildKit client, since the engine's own HTTP interface has no BuildKit."""
 
 import asyncio
-import os
-import shutil
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,31 +9,13 @@ from pathlib import Path
 from libs.contracts.problems import Failure
 from services.orchestrator.adapters.batches import in_batches
 from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage
 from services.orchestrator.ports import Children, always
 
-PLUGIN_FOLDERS = (
-    Path("/usr/local/lib/docker/cli-plugins"),
-    Path("/usr/local/libexec/docker/cli-plugins"),
-    Path("/usr/lib/docker/cli-plugins"),
-    Path("/usr/libexec/docker/cli-plugins"),
-)
-SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
 Log = Callable[[list[str]], Awaitable[None]]
-
-
-def find_buildx() -> tuple[str, ...]:
-    """How to call the client. The plugin itself starts 30 ms faster than through `docker`."""
-    personal = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker") / "cli-plugins"
-    for folder in (personal, *PLUGIN_FOLDERS):
-        if os.access(folder / "docker-buildx", os.X_OK):
-            return (str(folder / "docker-buildx"),)
-    if docker := shutil.which("docker"):
-        return docker, "buildx"
-    raise Failure("buildx_missing", "Docker's buildx plugin is not installed: install docker-buildx.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +43,7 @@ class BuildxBuilder:
         return built
 
     async def _run(self, spec: BuildSpec, context: Path, story: BuildLog, log: Log, alive: Callable[[], bool]) -> int:
-        argv = build_argv(spec, self.buildx or find_buildx())
+        argv = build_argv(spec, self.buildx or find_plugin("buildx"))
         environment = build_environment(self.engine.client_environment, str(self.home), SEARCH_PATH)
         async with self.children.run(argv, env=environment, cwd=context, alive=alive) as client:
             async with aclosing(in_batches(client.lines())) as batches:

@@ -26,6 +26,7 @@ from services.orchestrator.domain.observations import (
     needs_inspection,
 )
 from services.orchestrator.domain.specs import ContainerSpec
+from services.orchestrator.domain.stacks.order import dependencies, waves
 from services.orchestrator.ports import Placed, Removed
 
 Listed = Mapping[str, Any]
@@ -41,14 +42,15 @@ _PORT_WORDS = ("port is already allocated", "address already in use", "ports are
 class DockerContainers:
     """`tools` is the folder with one folder a tool, as the engine's host sees it too.
 
-    `network_pool` is where networks get their addresses when the engine has none left.
+    `network_pool` is where networks get their addresses when the engine has none left. `choosing` is held while a
+    port is chosen.
     """
 
     engine: Engine
     instance: str
     tools: Path
     network_pool: str = "10.213.0.0/16"
-    _choosing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+    choosing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
     @property
     def _feed(self) -> DockerFeed:
@@ -85,7 +87,10 @@ class DockerContainers:
         await wait_until_ready(self.engine, self._feed, spec, placed.container_id, placed.host_port)
 
     async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
-        await asyncio.gather(*(self._stop(item, timeout) for item in await self._list(tool)))
+        found = await self._list(tool)
+        needs = {item["Id"]: _needed_by(item, found) for item in found}
+        for wave in waves(needs):
+            await asyncio.gather(*(self._stop(item, timeout) for item in found if item["Id"] in wave))
         return await self.observe(tool)
 
     async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
@@ -120,7 +125,7 @@ class DockerContainers:
         others = [item["Id"] for item in found]
         if spec.port is None or port is not None:
             return await self._create(spec, port, others)
-        async with self._choosing:  # a port is held from the moment its container exists
+        async with self.choosing:  # a port is held from the moment its container exists
             return await self._create(spec, await self._ports.free(spec.tool), others)
 
     async def _create(self, spec: ContainerSpec, port: int | None, others: list[str]) -> Placed:
@@ -176,15 +181,16 @@ class DockerContainers:
         await self.engine.call("POST", path_of("containers", container, how))
 
     async def _stop(self, item: Listed, timeout: float) -> None:
-        """What has already ended, or is gone, is stopped."""
+        """What has already ended, or is gone, is stopped. A stack's services say themselves how long they may take."""
         if item["State"] not in _UP:
             return
         try:
             if item["State"] == "paused":
                 await self._set_going(item["Id"], "unpause")
-            await self.engine.call(
-                "POST", path_of("containers", item["Id"], "stop"), {"t": round(timeout)}, patience=timeout + 60
-            )
+            of_stack = names.LABEL_COMPOSE_SERVICE in item["Labels"]
+            query = {} if of_stack else {"t": round(timeout)}
+            patience = None if of_stack else timeout + 60
+            await self.engine.call("POST", path_of("containers", item["Id"], "stop"), query, patience=patience)
         except EngineError as refusal:
             if refusal.status != 404:
                 raise
@@ -207,6 +213,12 @@ class DockerContainers:
 
     def _data(self, tool: str) -> Path:
         return self.tools / tool / "data"
+
+
+def _needed_by(item: Listed, others: list[Listed]) -> frozenset[str]:
+    """The containers that it depends on: they are stopped after it."""
+    needed = dependencies(item["Labels"].get(names.LABEL_DEPENDS_ON, ""))
+    return frozenset(other["Id"] for other in others if other["Labels"].get(names.LABEL_COMPOSE_SERVICE) in needed)
 
 
 def _port_of(found: list[Listed]) -> int | None:

@@ -2,14 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.domain.failures import EngineError, PortTaken
-from services.orchestrator.domain.names import LABEL_PORT, container_name
+from services.orchestrator.domain.names import LABEL_PORT, LABEL_PORTS, container_name
 from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
+
+_KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,9 @@ class HostPorts:
     engine: Engine
     instance: str
 
-    async def free(self, tool: str) -> int:
-        """A port that no container holds, a stopped one neither, nor another process."""
-        held = await self._held()
+    async def free(self, tool: str, besides: Collection[int] = ()) -> int:
+        """A port that no container holds, a stopped one neither, nor another process; none of `besides`."""
+        held = {*await self._held(), *besides}
         try:
             return await asyncio.to_thread(choose_port, tool, held, self._is_free)
         except NoPortLeft as none:
@@ -32,6 +34,15 @@ class HostPorts:
         others = {number: names for number, names in held.items() if number != port}
         alternative = await asyncio.to_thread(choose_port, tool, {port, *others}, self._is_free)
         return PortTaken(port, holders[0] if holders else None, alternative)
+
+    async def check(self, project: str, port: int, protocol: str) -> None:
+        """Raises PortTaken where anything but a container of this Compose project has the port."""
+        held = await self._held()
+        holders = held.get(port, [])
+        others = [name for name in holders if not name.startswith(f"{project}-")]
+        if others or (not holders and not await asyncio.to_thread(self._is_free, port, protocol)):
+            alternative = await asyncio.to_thread(choose_port, project, held, self._is_free)
+            raise PortTaken(port, others[0] if others else None, alternative)
 
     async def _held(self) -> dict[int, list[str]]:
         """Ports to the containers that hold them, those that run first.
@@ -46,9 +57,10 @@ class HostPorts:
         return held
 
     async def _ports_of(self, item: Mapping[str, Any]) -> set[int]:
-        label = (item.get("Labels") or {}).get(LABEL_PORT, "")
-        if label.isdigit():
-            return {int(label)}
+        labels = item.get("Labels") or {}
+        ours = labels.get(LABEL_PORTS) or labels.get(LABEL_PORT, "")
+        if ours:
+            return {int(port) for port in ours.split(",") if port.isdigit()}
         if item["State"] == "running":
             return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}
         try:
@@ -61,12 +73,13 @@ class HostPorts:
         ports = (binding.get("HostPort") or "" for choices in bindings for binding in choices or ())
         return {int(port) for port in ports if port.isdigit()}
 
-    def _is_free(self, port: int) -> bool:
+    def _is_free(self, port: int, protocol: str = "tcp") -> bool:
         """On another machine's engine only its start can tell."""
         if not self.engine.is_local:
             return True
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with socket.socket(socket.AF_INET, _KINDS[protocol]) as probe:
+            if protocol == "tcp":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:

@@ -24,8 +24,12 @@ async def ensure_network(engine: Engine, spec: ContainerSpec, pool: str) -> bool
         except EngineError as refusal:
             if _OVERLAPS not in refusal.message:
                 raise
+    raise no_addresses(pool) from used_up
+
+
+def no_addresses(pool: str) -> EngineError:
     message = f"The engine has no addresses left for a network, and {pool} none either: uninstall a tool."
-    raise EngineError("no_addresses", message) from used_up
+    return EngineError("no_addresses", message)
 
 
 async def _make(engine: Engine, spec: ContainerSpec, subnet: str | None) -> bool:

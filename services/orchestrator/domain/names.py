@@ -9,12 +9,20 @@ from collections.abc import Mapping
 
 from libs.contracts.problems import Failure
 
+PREFIX = "io.machete."
 LABEL_INSTANCE = "io.machete.instance"
 LABEL_TOOL = "io.machete.tool"
 LABEL_RELEASE = "io.machete.release"
 LABEL_SERVICE = "io.machete.service"
 LABEL_SPEC = "io.machete.spec"
-LABEL_PORT = "io.machete.port"
+LABEL_PORT = "io.machete.port"  # the host's port of what people open in a browser
+LABEL_PORTS = "io.machete.ports"  # all of the host's ports that the container holds
+LABEL_JOB = "io.machete.job"
+
+# Compose's own.
+LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
+LABEL_NUMBER = "com.docker.compose.container-number"
+LABEL_DEPENDS_ON = "com.docker.compose.depends_on"
 
 APP = "app"  # the service name of a tool that is one container
 
@@ -68,5 +76,13 @@ def owned_filter(instance: str, tool: str) -> dict[str, list[str]]:
     return {"label": [f"{key}={value}" for key, value in owner_labels(instance, tool).items()]}
 
 
+def token(service: str) -> str:
+    """A service's name as it may stand in a subject: Compose allows dots."""
+    return service.replace(".", "_")
+
+
 def service_of(labels: Mapping[str, str]) -> str:
-    return labels.get(LABEL_SERVICE) or labels.get("com.docker.compose.service") or APP
+    """The service that a container belongs to; the second and later ones of it are told apart by their number."""
+    service = labels.get(LABEL_SERVICE) or APP
+    number = labels.get(LABEL_NUMBER, "1")
+    return service if number == "1" else f"{service}-{number}"

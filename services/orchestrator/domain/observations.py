@@ -8,13 +8,16 @@ from typing import Any, Literal
 
 from services.orchestrator.domain import names
 
-ContainerState = Literal["created", "running", "restarting", "paused", "removing", "exited", "dead"]
+ContainerState = Literal["created", "running", "restarting", "paused", "removing", "exited", "dead", "missing"]
 Health = Literal["healthy", "unhealthy", "starting", "none"]
 
 
 @dataclass(frozen=True)
 class ServiceObservation:
-    """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own."""
+    """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own.
+
+    A `job` runs once, and is well when it has ended with 0. One that is `missing` should be there.
+    """
 
     name: str
     state: ContainerState
@@ -25,10 +28,16 @@ class ServiceObservation:
     started_at: datetime | None = None
     restarts: int = 0
     host_port: int | None = None
+    job: bool = False
 
     @property
     def is_up(self) -> bool:
         return self.state == "running"
+
+    @property
+    def is_done(self) -> bool:
+        """A job that ended well."""
+        return self.job and self.state == "exited" and self.exit_code == 0 and not self.oom
 
 
 @dataclass(frozen=True)
@@ -49,13 +58,14 @@ def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
     return ServiceObservation(
         name=names.service_of(labels),
         state=status,
-        health=health.get("Status", "none"),
+        health=health.get("Status", "none") if status == "running" else "none",
         exit_code=state["ExitCode"] if status in ("restarting", "exited", "dead") else None,
         oom=bool(state.get("OOMKilled")),
         container_id=answer["Id"],
         started_at=_instant(state.get("StartedAt")),
         restarts=answer.get("RestartCount") or 0,
         host_port=_port_label(labels),
+        job=bool(labels.get(names.LABEL_JOB)),
     )
 
 
@@ -68,6 +78,7 @@ def from_listing(answer: Mapping[str, Any]) -> ServiceObservation:
         health=_listed_health(answer.get("Status") or ""),
         container_id=answer["Id"],
         host_port=_port_label(labels),
+        job=bool(labels.get(names.LABEL_JOB)),
     )
 
 
@@ -105,4 +116,6 @@ def _instant(text: str | None) -> datetime | None:
     """The engine writes year 1 for never, and nanoseconds, which Python does not read."""
     if not text or text.startswith("0001-"):
         return None
-    return datetime.strptime(text[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    whole, _, fraction = text.rstrip("Z").partition(".")
+    instant = datetime.strptime(whole[:19], "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+    return instant.replace(microsecond=int(fraction[:6].ljust(6, "0"))) if fraction.isdigit() else instant

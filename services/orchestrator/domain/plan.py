@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from libs.contracts.tools import Desired, ServiceStatus, Tool
+from services.orchestrator.domain import names
 from services.orchestrator.domain.observations import Observation, ServiceObservation
 from services.orchestrator.domain.specs import BuildSpec, ContainerSpec, FolderMount, Limits, VolumeMount
 from services.orchestrator.domain.tool_state import tool_state
@@ -52,8 +53,9 @@ def _limits(memory: int | None, nano_cpus: int | None) -> Limits:
 
 def as_seen(tool: Tool, seen: Observation, desired: Desired, failure: str | None = None) -> Tool:
     """The tool with the state that its containers show; `since` moves only when the state does."""
-    state, reason = tool_state(desired, seen.services, failure=failure)
-    port = next((service.host_port for service in seen.services if service.host_port), tool.port)
+    services = whole(tool, seen.services)
+    state, reason = tool_state(desired, services, failure=failure)
+    port = next((service.host_port for service in services if service.host_port), tool.port)
     return tool.model_copy(
         update={
             "state": state,
@@ -62,14 +64,25 @@ def as_seen(tool: Tool, seen: Observation, desired: Desired, failure: str | None
             "since": tool.since if state is tool.state else seen.observed_at,
             "port": port,
             "urls": urls(tool, port),
-            "services": statuses(seen.services),
+            "services": statuses(services),
         }
     )
 
 
+def whole(tool: Tool, seen: tuple[ServiceObservation, ...]) -> tuple[ServiceObservation, ...]:
+    """With the services of its stack that are not on the engine; a job that is gone has had its turn.
+
+    Where nothing of it is there at all it was never made, or taken away: each of them is missing then too.
+    """
+    there = {service.name for service in seen}
+    expected = (names.token(service.name) for service in tool.release.services if not service.job)
+    missing = (ServiceObservation(name, "missing") for name in expected if name not in there)
+    return tuple(sorted((*seen, *missing), key=lambda service: service.name))
+
+
 def statuses(services: tuple[ServiceObservation, ...]) -> tuple[ServiceStatus, ...]:
     return tuple(
-        ServiceStatus(name=each.name, state=each.state, health=each.health, exit_code=each.exit_code)
+        ServiceStatus(name=each.name, state=each.state, health=each.health, exit_code=each.exit_code, job=each.job)
         for each in services
     )
 

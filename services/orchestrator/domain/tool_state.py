@@ -1,6 +1,6 @@
 """In which state is a tool? Decided from what it should do and what its containers were seen to do."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from libs.contracts.tools import Desired, ToolState
@@ -14,18 +14,17 @@ def tool_state(
     services: Sequence[ServiceObservation] | None,
     *,
     activity: Activity | None = None,
-    jobs: Collection[str] = (),
     failure: str | None = None,
 ) -> tuple[ToolState, str | None]:
     """The state and, where it is not as it should be, the reason in one sentence.
 
     `services` None: the engine does not answer. `activity` is what an operation is doing to the tool right
-    now. `jobs` name the one-shot services, which are well when they have ended with 0; any other is not.
+    now. A job is well when it has ended with 0; any other service is not.
     `failure` says why the last operation left the tool broken; what runs shows that it no longer is.
     """
     if services is None:
         return ToolState.UNKNOWN, "The Docker Engine does not answer."
-    servers = [service for service in services if not _is_done(service, jobs)]
+    servers = [service for service in services if not service.is_done]
     if activity in ("installing", "building") and not any(service.is_up for service in servers):
         return (ToolState.PENDING if activity == "installing" else ToolState.BUILDING), None
     if activity == "starting":
@@ -33,10 +32,6 @@ def tool_state(
     if desired == "stopped":
         return _while_stopped(servers, activity, failure)
     return _while_wanted(services, servers, failure)
-
-
-def _is_done(service: ServiceObservation, jobs: Collection[str]) -> bool:
-    return service.name in jobs and service.state == "exited" and service.exit_code == 0 and not service.oom
 
 
 def _while_stopped(
@@ -53,8 +48,9 @@ def _while_stopped(
 def _while_wanted(
     services: Sequence[ServiceObservation], servers: Sequence[ServiceObservation], failure: str | None
 ) -> tuple[ToolState, str | None]:
-    if not services:
-        return ToolState.FAILED, failure or "It should run, but its container is gone: start it again."
+    if all(service.state == "missing" for service in services):
+        what = "its container is" if len(services) < 2 else "its containers are"
+        return ToolState.FAILED, failure or f"It should run, but {what} gone: start it again."
     troubles = [trouble for trouble in map(_trouble, servers) if trouble]
     if troubles:
         half_up = any(service.state in ("running", "paused") for service in servers)
@@ -64,14 +60,19 @@ def _while_wanted(
     return ToolState.RUNNING, None
 
 
+_OUT_OF_ORDER = {
+    "paused": "is paused.",
+    "created": "was not started.",
+    "missing": "is gone: start the tool again.",
+}
+
+
 def _trouble(service: ServiceObservation) -> str | None:
     match service.state:
         case "running":
             return f"{service.name} says that it is unhealthy." if service.health == "unhealthy" else None
-        case "paused":
-            return f"{service.name} is paused."
-        case "created":
-            return f"{service.name} was not started."
+        case "paused" | "created" | "missing":
+            return f"{service.name} {_OUT_OF_ORDER[service.state]}"
         case "restarting":
             return f"{how_it_ended(service)} and is being restarted ({service.restarts} times so far)."
         case _ if service.exit_code == 0:

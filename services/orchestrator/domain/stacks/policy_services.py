@@ -171,7 +171,7 @@ _JUDGED: dict[str, Rule] = {
     "security_opt": each(
         matching(r"no-new-privileges([:=]true)?", "what confines a tool is not loosened; only no-new-privileges:true")
     ),
-    "storage_opt": shape({"size": anything}, "only a size may be said of a container's own storage"),
+    "storage_opt": shape({"size": anything}, "only a size may be said of a container's own storage; leave the rest out"),
     "sysctls": _sysctl,
     "use_api_socket": never("whoever reaches the engine's socket rules the whole host; no tool is given it"),
     "userns_mode": only(("private",), "a tool has the engine's user namespace; leave it out"),
@@ -181,3 +181,4 @@ _JUDGED: dict[str, Rule] = {
 }
 
 SERVICE: Rule = shape({**_HARMLESS, **_JUDGED})
+SERVICE_KEYS = frozenset(_JUDGED)

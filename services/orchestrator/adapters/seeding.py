@@ -1,0 +1,67 @@
+"""Fills a tool's data folder with what its repository ships, where nothing lies yet."""
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from libs.contracts.problems import Failure
+from services.orchestrator.domain.stacks.places import Place
+
+_HALF = ".seeding"
+
+
+def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
+    """Make each place that is missing, and name it: a copy of what the repository has there, else a folder.
+
+    What is there stays as it is. All at once or not at all: a copy that was broken off is begun anew. Raises
+    `Failure` where a link stands in the way: a tool could have put it there, to be given what lies beyond.
+    """
+    made: list[Path] = []
+    for place in places:
+        target = data / place.path
+        _refuse_links(target, data)
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        half = target.with_name(f".{target.name}{_HALF}")
+        _remove(half)
+        _copy(repository / place.origin, half)
+        half.rename(target)
+        made.append(target)
+    return made
+
+
+def hand_over(root: Path, owner: tuple[int, int]) -> None:
+    """Give it, and all below, to the user that a service runs as; links are not followed."""
+    os.chown(root, *owner, follow_symlinks=False)
+    for folder, folders, files in os.walk(root):
+        for name in (*folders, *files):
+            os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
+
+
+def _copy(origin: Path, target: Path) -> None:
+    """Links within a folder stay links: the tool resolves them in its own file system."""
+    real = origin.resolve()
+    if real.is_dir():
+        shutil.copytree(real, target, symlinks=True)
+    elif real.is_file():
+        shutil.copy2(real, target)
+    else:
+        target.mkdir()
+
+
+def _refuse_links(target: Path, data: Path) -> None:
+    for part in (target, *target.parents):
+        if part == data:
+            return
+        if part.is_symlink():
+            shown = target.relative_to(data)
+            raise Failure("mount_refused", f"{shown} in the tool's data folder is reached through a link: remove it.")
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""Watches a stack that is being started, until all of it is ready, or one of it has failed."""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Any
+
+from libs.contracts.problems import Failure
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.readiness import LAST_LINES, wait_until_ready
+from services.orchestrator.domain import names
+from services.orchestrator.domain.failures import EngineError, NotReady, ToolExited
+from services.orchestrator.domain.observations import ServiceObservation, from_inspection
+from services.orchestrator.domain.readiness import pause_after
+from services.orchestrator.domain.specs import ContainerSpec
+from services.orchestrator.domain.stacks import readiness
+from services.orchestrator.domain.stacks.order import dependencies, waves
+
+Inspected = Mapping[str, Any]
+
+LOOK_EVERY = 0.25
+
+
+@dataclass(frozen=True)
+class StackWatch:
+    engine: Engine
+    instance: str
+    tool: str
+
+    async def runs(self) -> dict[str, str]:
+        """Every container's last start, by its id: what ended of it is no news."""
+        return {each["Id"]: each["State"]["StartedAt"] for each in await self._inspected()}
+
+    async def until_failure(self, before: Mapping[str, str] = MappingProxyType({})) -> None:
+        """Never returns; raises ToolExited or NotReady as soon as a service fails that has run since `before`."""
+        restarts: dict[str, int] = {}
+        while True:
+            await self._look(restarts, before)
+            await asyncio.sleep(LOOK_EVERY)
+
+    async def until_ready(self, patience: float) -> None:
+        """Returns when every service is; raises ToolExited or NotReady, `patience` seconds from now at the latest."""
+        began, attempt = time.monotonic(), 0
+        restarts: dict[str, int] = {}
+        while waiting := await self._look(restarts):
+            if time.monotonic() - began >= patience:
+                raise await self._late(waiting, patience)
+            await asyncio.sleep(pause_after(attempt))
+            attempt += 1
+
+    async def front(self, spec: ContainerSpec, service: str, host_port: int | None) -> None:
+        """Returns when the service that people open answers as `spec` says."""
+        container = next((each for each in await self._inspected() if _service(each) == service), None)
+        if container is None:
+            raise EngineError("compose_failed", f"{service} has no container, although the stack was started.")
+        feed = DockerFeed(self.engine, self.instance)
+        await wait_until_ready(self.engine, feed, spec, container["Id"], host_port)
+
+    async def _look(
+        self, restarts: dict[str, int], before: Mapping[str, str] = MappingProxyType({})
+    ) -> list[ServiceObservation]:
+        """Those that are not ready yet; `restarts` remembers what the engine had counted at the first look."""
+        inspected = [each for each in await self._inspected() if before.get(each["Id"]) != each["State"]["StartedAt"]]
+        seen = {each["Id"]: from_inspection(each) for each in inspected}
+        now = datetime.now(UTC)
+        verdicts: dict[str, readiness.Verdict] = {
+            id: readiness.verdict(service, restarts.setdefault(id, service.restarts), now)
+            for id, service in seen.items()
+        }
+        if guilty := readiness.worst(verdicts, _blame(inspected)):
+            raise await self._failed(seen[guilty], verdicts[guilty], next(e for e in inspected if e["Id"] == guilty))
+        return [seen[id] for id, each in verdicts.items() if each == "wait"]
+
+    async def _failed(self, service: ServiceObservation, how: readiness.Verdict, inspected: Inspected) -> Failure:
+        log = await self._last_lines(service)
+        if how == "unhealthy":
+            said = _health_output(inspected)
+            return NotReady(readiness.unhealthy_sentence(service, said), said, log)
+        return ToolExited(readiness.exited_sentence(service), service.exit_code, service.oom, log)
+
+    async def _late(self, waiting: list[ServiceObservation], patience: float) -> NotReady:
+        return NotReady(
+            readiness.late_sentence(waiting, patience), waiting[0].health, await self._last_lines(waiting[0])
+        )
+
+    async def _last_lines(self, service: ServiceObservation) -> list[str]:
+        lines = await DockerFeed(self.engine, self.instance).tail_logs(service.container_id, LAST_LINES)
+        return [line.text for line in lines]
+
+    async def _inspected(self) -> list[Inspected]:
+        query = {"all": True, "filters": names.containers_filter(self.instance, self.tool)}
+        listed = await self.engine.call("GET", "/containers/json", query)
+        found = await asyncio.gather(*(self._inspect(each["Id"]) for each in listed))
+        return [each for each in found if each is not None]
+
+    async def _inspect(self, container: str) -> Inspected | None:
+        try:
+            return await self.engine.call("GET", path_of("containers", container, "json"))
+        except EngineError as refusal:
+            if refusal.status == 404:
+                return None
+            raise
+
+
+def _service(inspected: Inspected) -> str:
+    return names.service_of(inspected["Config"]["Labels"])
+
+
+def _blame(inspected: list[Inspected]) -> list[str]:
+    """Containers in the order in which their failure explains the others': what others depend on first."""
+    by_service = {each["Config"]["Labels"].get(names.LABEL_COMPOSE_SERVICE, ""): each for each in inspected}
+    needs = {
+        name: dependencies(each["Config"]["Labels"].get(names.LABEL_DEPENDS_ON, ""))
+        for name, each in by_service.items()
+    }
+    return [by_service[name]["Id"] for wave in reversed(waves(needs)) for name in sorted(wave)]
+
+
+def _health_output(inspected: Inspected) -> str:
+    log = (inspected["State"].get("Health") or {}).get("Log") or []
+    return " ".join(str(log[-1].get("Output", "")).split())[:300] if log else ""

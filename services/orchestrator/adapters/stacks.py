@@ -1,0 +1,330 @@
+"""Runs tools that are Compose stacks, on one engine, through Compose itself."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from libs.contracts.tools import Tool
+from services.orchestrator.adapters.compose import Compose, Log, Project
+from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.folders import owner_in
+from services.orchestrator.adapters.host_ports import HostPorts
+from services.orchestrator.adapters.seeding import hand_over, seed
+from services.orchestrator.adapters.stack_watch import StackWatch
+from services.orchestrator.domain import names
+from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.port_choice import subnets
+from services.orchestrator.domain.specs import ContainerSpec
+from services.orchestrator.domain.stacks import policy, reading
+from services.orchestrator.domain.stacks.places import Place
+from services.orchestrator.domain.stacks.ports import Published, published, web
+from services.orchestrator.domain.stacks.resolving import Resolved, resolve, with_image_volumes
+from services.orchestrator.domain.stacks.stack import Config, Stack, part
+from services.orchestrator.ports import Workshop, always
+
+_PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
+_NO_ADDRESSES = ("available", "address pool")
+_OVERLAPS = "overlap"
+
+
+@dataclass(frozen=True)
+class DockerStacks:
+    """`tools` is the folder with one folder a tool, as the engine's host sees it too.
+
+    Of a release it keeps `config.json`, what Compose made of the repository's file, and `compose.json`, what is run.
+    `choosing` is held while ports are chosen, by whoever chooses on this engine.
+    """
+
+    engine: Engine
+    instance: str
+    tools: Path
+    compose: Compose
+    workshop: Workshop
+    arguments: Mapping[str, str]
+    network_pool: str = "10.213.0.0/16"
+    choosing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
+
+    async def build(self, tool: Tool, log: Log, alive: Callable[[], bool] = always) -> Tool:
+        """The tool with every image of its stack on the engine; what is there already is not built again."""
+        stack = await self._stack(tool)
+        config = await self._judged(stack, log, alive)
+        await self._check_ports(stack, config)
+        resolved = resolve(stack, config, _provisional(stack, config))
+        project = await self._written(stack, resolved.config, "build.json")
+        absent = {service.name for service in resolved.services if not await self._has(service.image)}
+        if to_build := [name for name in resolved.built if name in absent]:
+            await self.compose.build(project, to_build, log, alive)
+        if to_pull := sorted(absent.difference(resolved.built)):
+            await self.compose.pull(project, to_pull, log, alive)
+        await self._written(stack, config, "config.json")
+        front = resolved.front
+        about = {"service": front.service, "port": front.target} if front else {}
+        manifest = tool.release.manifest.model_copy(update=about)
+        release = tool.release.model_copy(update={"services": resolved.services, "manifest": manifest})
+        return tool.model_copy(update={"release": release})
+
+    async def prepare(self, tool: Tool, alive: Callable[[], bool] = always) -> None:
+        """Folders filled, ports chosen; networks, volumes and containers made, so that starting is one step."""
+        stack = await self._stack(tool)
+        if await self._running(tool.id):
+            return
+        async with self.choosing:  # a port is held from the moment its container exists
+            project, places = await self._settled(stack, tool, alive)
+            made = await asyncio.to_thread(seed, places, stack.source, stack.data)
+            await self._create(stack, project, alive)
+        await self._hand_over(stack, [place for place in places if stack.data / place.path in made])
+
+    async def start(self, tool: Tool, alive: Callable[[], bool] = always, *, wait: bool = True) -> bool:
+        """A service that fails while others wait for it is told at once, and not when they have waited in vain."""
+        stack = self._at(tool)
+        if not self._kept(stack, "compose.json").exists():
+            await self.prepare(tool, alive)
+            stack = await self._stack(tool)
+        project, places = await self._rechecked(stack)
+        await asyncio.to_thread(seed, places, stack.source, stack.data)
+        watch = StackWatch(self.engine, self.instance, tool.id)
+        before = await watch.runs()
+        try:
+            await _unless(self.compose.up(project, alive), watch.until_failure(before))
+        except EngineError as refusal:
+            raise await self._explained(stack, refusal) from refusal
+        if wait:
+            await self._ready(tool, watch)
+        return await watch.runs() != before
+
+    async def _ready(self, tool: Tool, watch: StackWatch) -> None:
+        """Every service runs, healthily where it can tell, and what people open answers."""
+        manifest = tool.release.manifest
+        waiting = [watch.until_ready(manifest.readiness_timeout)]
+        if manifest.service is not None and manifest.port is not None:
+            spec = ContainerSpec(
+                self.instance,
+                tool.id,
+                tool.release.id,
+                image="",
+                port=manifest.port,
+                health_check=manifest.health_check,
+                readiness=manifest.readiness_timeout,
+            )
+            service = names.token(manifest.service)
+            waiting.append(_unless(watch.front(spec, service, tool.port), watch.until_failure()))
+        await _all_of(*waiting)
+
+    async def _judged(self, stack: Stack, log: Log, alive: Callable[[], bool]) -> Config:
+        """The merged and interpolated configuration, with nothing in it that the policy refuses."""
+        file = PurePosixPath(stack.folder, stack.manifest.compose or "")
+        await asyncio.to_thread(reading.check_files, _reader(stack.source), file)
+        project = Project(stack.project, (stack.source / file).parent, stack.source / file)
+        config = await self.compose.config(project, stack.source, stack.manifest.environment, log, alive)
+        _refuse(config, stack.source)
+        return config
+
+    async def _check_ports(self, stack: Stack, config: Config) -> None:
+        """Before anything is built: is every port there that the stack insists on?"""
+        ports = HostPorts(self.engine, self.instance)
+        for each in _insisted(config):
+            await ports.check(stack.project, each.wanted or 0, each.protocol)
+
+    async def _settled(self, stack: Stack, tool: Tool, alive: Callable[[], bool]) -> tuple[Project, tuple[Place, ...]]:
+        kept = self._kept(stack, "config.json")
+        if not await asyncio.to_thread(kept.exists):
+            await self.build(tool, _silence, alive)
+        config = await _read(kept)
+        resolved = resolve(stack, config, await self._ports(stack, tool, config))
+        with_image_volumes(stack, resolved.config, await self._declared(resolved))
+        project = await self._written(stack, resolved.config, "compose.json")
+        await self._written(stack, [[each.origin, each.path, each.owner] for each in resolved.places], "places.json")
+        return project, resolved.places
+
+    async def _ports(self, stack: Stack, tool: Tool, config: Config) -> dict[Published, int]:
+        """The same ones as before; else those it insists on; else free ones."""
+        before = await self._ports_before(stack)
+        host = HostPorts(self.engine, self.instance)
+        found: dict[Published, int] = {}
+        front = web(config, stack.manifest.service, stack.manifest.port)
+        for each in published(config) | ({front} if front else set()):
+            port = each.wanted or before.get((each.service, each.target, each.protocol))
+            if each == front and tool.port is not None:
+                port = tool.port
+            found[each] = port or await host.free(f"{stack.tool}/{each.service}/{each.target}", set(found.values()))
+        return found
+
+    async def _ports_before(self, stack: Stack) -> dict[tuple[str, int, str], int]:
+        kept = self._kept(stack, "compose.json")
+        if not await asyncio.to_thread(kept.exists):
+            return {}
+        services = part(await _read(kept), "services")
+        return {
+            (name, port["target"], port["protocol"]): int(port["published"])
+            for name, service in services.items()
+            for port in service.get("ports") or ()
+        }
+
+    async def _declared(self, resolved: Resolved) -> dict[str, tuple[str, ...]]:
+        """The volumes that each service's image declares."""
+        images = {service.image for service in resolved.services}
+        found = dict(zip(images, await asyncio.gather(*(self._image(each) for each in images)), strict=True))
+        return {
+            each.name: tuple((found[each.image] or {}).get("Config", {}).get("Volumes") or ())
+            for each in resolved.services
+        }
+
+    async def _rechecked(self, stack: Stack) -> tuple[Project, tuple[Place, ...]]:
+        """What is kept, judged again: nothing of it may lead out of the tool's own folder."""
+        file = self._kept(stack, "compose.json")
+        _refuse(await _read(file), self.tools / stack.tool)
+        places = tuple(Place(*each) for each in await _read(self._kept(stack, "places.json")))
+        return Project(stack.project, file.parent, file), places
+
+    async def _create(self, stack: Stack, project: Project, alive: Callable[[], bool]) -> None:
+        """Where the engine has no addresses left, the networks get slices of `network_pool`."""
+        try:
+            return await self.compose.create(project, alive)
+        except EngineError as refusal:
+            if not all(word in refusal.message for word in _NO_ADDRESSES):
+                raise await self._explained(stack, refusal) from refusal
+            used_up = refusal
+        config = await _read(project.file)
+        slices = subnets(stack.tool, self.network_pool)
+        for _ in range(len(config["networks"]) * 8):
+            for network in config["networks"].values():
+                network["ipam"] = {"config": [{"subnet": next(slices, "")}]}
+            try:
+                return await self.compose.create(await self._written(stack, config, "compose.json"), alive)
+            except EngineError as refusal:
+                if _OVERLAPS not in refusal.message:
+                    raise
+        message = (
+            f"The engine has no addresses left for a network, and {self.network_pool} none either: uninstall a tool."
+        )
+        raise EngineError("no_addresses", message) from used_up
+
+    async def _hand_over(self, stack: Stack, places: list[Place]) -> None:
+        """What a service writes to belongs to the user it runs as, from the beginning."""
+        for place in places:
+            if place.owner is None:
+                continue
+            container = f"{stack.project}-{place.owner}-1"
+            inspected = await self.engine.call("GET", path_of("containers", container, "json"))
+            if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
+                await asyncio.to_thread(hand_over, stack.data / place.path, owner)
+
+    async def _explained(self, stack: Stack, refusal: EngineError) -> EngineError:
+        """Who has the port that the engine could not give."""
+        if any(words in refusal.message for words in _PORT_WORDS):
+            services = part(await _read(self._kept(stack, "compose.json")), "services")
+            bound = [
+                (port["published"], port["protocol"]) for each in services.values() for port in each.get("ports", ())
+            ]
+            for port, protocol in bound:
+                await HostPorts(self.engine, self.instance).check(stack.project, int(port), protocol)
+        return refusal
+
+    async def _running(self, tool: str) -> bool:
+        query = {"filters": names.containers_filter(self.instance, tool)}
+        return bool(await self.engine.call("GET", "/containers/json", query))
+
+    async def _has(self, image: str) -> bool:
+        return await self._image(image) is not None
+
+    async def _image(self, image: str) -> Mapping[str, Any] | None:
+        try:
+            return await self.engine.call("GET", path_of("images", *image.split("/"), "json"))
+        except EngineError as refusal:
+            if refusal.status in (400, 404):
+                return None
+            raise
+
+    async def _stack(self, tool: Tool) -> Stack:
+        """With its source unpacked."""
+        await self.workshop.source(tool)
+        return self._at(tool)
+
+    def _at(self, tool: Tool) -> Stack:
+        release = tool.release
+        return Stack(
+            instance=self.instance,
+            tool=tool.id,
+            release=release.id,
+            source=self.tools / tool.id / "releases" / release.id / "source",
+            folder=release.subdir or ".",
+            data=self.tools / tool.id / "data",
+            manifest=release.manifest,
+            arguments=self.arguments,
+        )
+
+    def _kept(self, stack: Stack, name: str) -> Path:
+        return stack.source.parent / name
+
+    async def _written(self, stack: Stack, content: Any, name: str) -> Project:
+        path = self._kept(stack, name)
+        working = path.with_suffix(".new")
+        await asyncio.to_thread(working.write_text, json.dumps(content, indent=1))
+        await asyncio.to_thread(working.replace, path)
+        return Project(stack.project, path.parent, path)
+
+
+async def _silence(_: list[str]) -> None:
+    return None
+
+
+async def _read(path: Path) -> Any:
+    return json.loads(await asyncio.to_thread(path.read_bytes))
+
+
+def _reader(repository: Path) -> reading.Read:
+    """Files of the repository, links followed: those that lead out were refused when it was unpacked."""
+
+    def read(path: PurePosixPath) -> bytes | None:
+        file = repository / path
+        return file.read_bytes() if file.is_file() else None
+
+    return read
+
+
+def _refuse(config: Config, root: Path) -> None:
+    if refusals := policy.judge(config, PurePosixPath(root)):
+        raise policy.refused(refusals)
+
+
+def _insisted(config: Config) -> list[Published]:
+    """Ports of the host that the Compose file names; there is no other way to have them than to have them."""
+    return [each for each in published(config) if each.wanted is not None]
+
+
+def _provisional(stack: Stack, config: Config) -> dict[Published, int]:
+    """Which ports they will be does not matter to what is built."""
+    front = web(config, stack.manifest.service, stack.manifest.port)
+    return {each: each.wanted or 1 for each in published(config) | ({front} if front else set())}
+
+
+async def _unless(work: Coroutine[Any, Any, None], failure: Coroutine[Any, Any, None]) -> None:
+    """The work to its end, or broken off as soon as the other one raises; that never returns."""
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(failure)
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (watching, working):
+            if task.done():
+                task.result()
+    finally:
+        await _ended(working, watching)
+
+
+async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
+    """All to their end; the first that fails ends the others."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+        for task in done:
+            task.result()
+    finally:
+        await _ended(*tasks)
+
+
+async def _ended(*tasks: asyncio.Future[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

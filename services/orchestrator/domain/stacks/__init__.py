@@ -1,0 +1,1 @@
+"""Compose stacks: what is allowed, and what a release's Compose file becomes."""

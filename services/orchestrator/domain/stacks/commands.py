@@ -1,0 +1,105 @@
+"""How Compose is called, and what its complaints say in one sentence."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from libs.contracts.problems import Failure
+from services.orchestrator.domain.builds import BuildLog
+from services.orchestrator.domain.failures import EngineError
+
+LAST_LINES = 20
+
+# A repository's `.env` is for its Compose file; Compose would also take its own settings from it.
+_OF_PROGRAMS = re.compile(r"\s*(?:export\s+)?(?:DOCKER|COMPOSE|BUILDX|BUILDKIT|OTEL|LD|GO|SSH)_?[A-Z_]*\s*[=:]")
+_CONTAINER = re.compile(r"\bmachete-[a-z0-9]+-[a-z0-9-]+?-[a-z2-7]{6}-(?P<service>.+)-\d+\b")
+_PREFIXES = re.compile(r"^(?:Error response from daemon|Error|error|ERROR|failed to \w+|validating [^:]+):\s*")
+_NOISE = re.compile(r"^ ?(?:Container|Network|Volume|Image|Service) \S+ .*$|^time=.*level=warning")
+_WARNING = re.compile(r'^time="[^"]*" level=warning msg="(?P<said>.*)"$')
+_UNSET = re.compile(r'^The \\?"(?P<name>[^"\\]+)\\?" variable is not set')
+
+
+def base_argv(compose: Sequence[str], project: str, folder: Path, file: Path) -> list[str]:
+    return [*compose, "--project-name", project, "--project-directory", str(folder), "--file", str(file)]
+
+
+def config_argv(base: Sequence[str], environment: Path, output: Path) -> list[str]:
+    """The merged and interpolated configuration, written to a file, apart from what Compose has to say of it."""
+    return [*base, "--env-file", str(environment), "config", "--format", "json", "--output", str(output)]
+
+
+def build_argv(base: Sequence[str], services: Sequence[str]) -> list[str]:
+    return [*base, "--progress", "plain", "--ansi", "never", "build", *services]
+
+
+def pull_argv(base: Sequence[str], services: Sequence[str]) -> list[str]:
+    return [*base, "--progress", "plain", "--ansi", "never", "pull", *services]
+
+
+def create_argv(base: Sequence[str]) -> list[str]:
+    return [*base, "--progress", "plain", "--ansi", "never", "create", "--no-build", "--pull", "never"]
+
+
+def up_argv(base: Sequence[str]) -> list[str]:
+    quiet = ("--no-build", "--pull", "never", "--remove-orphans", "--detach")
+    return [*base, "--progress", "plain", "--ansi", "never", "up", *quiet]
+
+
+def interpolation(repository: str, manifest: Mapping[str, str]) -> str:
+    """The only variables a Compose file can name: the repository's `.env`, and the manifest's over it."""
+    kept = [line for line in repository.splitlines() if not _OF_PROGRAMS.match(line)]
+    said = [f'{name}="{_quoted(value)}"' for name, value in manifest.items() if re.fullmatch(r"[A-Za-z_]\w*", name)]
+    return "\n".join((*kept, *said, ""))
+
+
+def _quoted(value: str) -> str:
+    escapes = {"\\": "\\\\", '"': '\\"', "$": "\\$", "\n": "\\n", "\r": "\\r"}
+    return "".join(escapes.get(char, char) for char in value)
+
+
+def unset_variables(lines: Sequence[str]) -> list[str]:
+    """The names of variables that Compose missed, in the order of their first mention."""
+    said = (found["said"] for line in lines if (found := _WARNING.match(line)))
+    return list(dict.fromkeys(found["name"] for text in said if (found := _UNSET.match(text))))
+
+
+def config_failure(lines: Sequence[str], repository: Path) -> Failure:
+    """Why the file is none that Compose takes; paths as they stand in the repository."""
+    said = _complaint(lines) or "Compose did not say why"
+    local = said.replace(f"{repository}/", "").replace(str(repository), ".")
+    return Failure("compose_invalid", f"Compose does not take the tool's file: {local.rstrip('.')}.")
+
+
+def run_failure(what: str, code: int, lines: Sequence[str]) -> EngineError:
+    """Why `up`, `create` or `pull` ended badly."""
+    said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
+    if "No such image" in said or "no such image" in said:
+        image = said.rpartition(": ")[2]
+        return EngineError("image_missing", f"The engine has no image {image}: build the tool again.", status=404)
+    return EngineError("compose_failed", f"The stack could not be {what}: {said}.", {"log": list(lines)[-LAST_LINES:]})
+
+
+def pull_failure(code: int, lines: Sequence[str]) -> Failure:
+    said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
+    return Failure(
+        "image_not_pulled",
+        f"An image of the stack could not be pulled: {said}: check its name in the Compose file, and whether this "
+        "host reaches the registry.",
+        {"log": list(lines)[-LAST_LINES:]},
+    )
+
+
+def build_failure(code: int, lines: Sequence[str], log: BuildLog) -> Failure:
+    log.read([line for line in lines if line.startswith("failed to solve")])
+    return log.failure(code)
+
+
+def _complaint(lines: Sequence[str]) -> str:
+    """The last line that is no progress, without the words that only say that it is one; services by their names."""
+    telling = [line.strip() for line in lines if line.strip() and not _NOISE.match(line)]
+    if not telling:
+        return ""
+    said = telling[-1]
+    while (shorter := _PREFIXES.sub("", said)) != said:
+        said = shorter
+    return _CONTAINER.sub(lambda found: found["service"], said)

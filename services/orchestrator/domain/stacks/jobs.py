@@ -1,0 +1,38 @@
+"""Which services of a stack run once: they are well when they have ended, and any other is not."""
+
+from collections.abc import Mapping
+
+from services.orchestrator.domain.stacks.stack import Config, part
+
+AFTERWARDS = "service_completed_successfully"
+
+
+def jobs(services: Mapping[str, Config]) -> frozenset[str]:
+    """Those that another one waits to end, and those that are not to be started again after they ended."""
+    awaited = {
+        other
+        for service in services.values()
+        for other, how in part(service, "depends_on").items()
+        if how.get("condition") == AFTERWARDS
+    }
+    return frozenset(name for name, service in services.items() if name in awaited or _runs_once(service))
+
+
+def _runs_once(service: Config) -> bool:
+    restart = str(service.get("restart") or "")
+    if not restart:
+        condition = str(part(part(service, "deploy"), "restart_policy").get("condition", ""))
+        restart = "no" if condition == "none" else condition
+    return restart == "no" or restart.startswith("on-failure")
+
+
+def restart_of(service: Config, job: bool) -> str | None:
+    """What is to be done when it ends; None leaves it to what the Compose file says under `deploy`.
+
+    A job that failed is the operation's failure: starting it again and again would hide that.
+    """
+    if service.get("restart"):
+        return str(service["restart"])
+    if part(part(service, "deploy"), "restart_policy"):
+        return None
+    return "no" if job else "unless-stopped"

@@ -1,0 +1,49 @@
+"""Where the folders and files that a stack binds lie, beside those of every other tool.
+
+A relative path of the Compose file means a place in the repository; what the tool sees is a copy of it in its
+own data folder, which outlives releases. No place lies within another one: a tool that sees the outer one could
+put a link to anywhere in place of the inner one, and the engine looks that up anew at each restart. So the inner
+one lies apart, and is mounted over its place wherever the outer one is seen.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+WHOLE = "_tool"
+APART = "_within"
+ABOVE = "_repository"
+
+
+@dataclass(frozen=True)
+class Place:
+    """`origin` is relative to the repository, `path` to the tool's data folder.
+
+    `owner` is the first service that writes there, whose user the files are for; None where all only read.
+    """
+
+    origin: str
+    path: str
+    owner: str | None = None
+
+
+def placed(origins: Mapping[str, str | None], folder: str) -> dict[str, Place]:
+    """Where each origin lies; `origins` gives each its owner, `folder` is the tool's folder in the repository."""
+    return {origin: Place(origin, _path(origin, origins, folder), owner) for origin, owner in origins.items()}
+
+
+def outer(origin: str, others: Collection[str]) -> tuple[str, ...]:
+    """Those of the others that the origin lies within."""
+    path = PurePosixPath(origin)
+    return tuple(other for other in others if other != origin and path.is_relative_to(PurePosixPath(other)))
+
+
+def _path(origin: str, origins: Collection[str], folder: str) -> str:
+    path = PurePosixPath(origin)
+    inside = path.is_relative_to(folder)
+    shown = path.relative_to(folder) if inside else path
+    if outer(origin, origins):
+        return f"{APART}/{'~'.join(shown.parts)}"
+    if shown == PurePosixPath("."):
+        return WHOLE if inside else ABOVE
+    return str(shown if inside else PurePosixPath(ABOVE, shown))

@@ -1,0 +1,57 @@
+"""Is a stack that was started ready? The worst news wins, and none of it is waited for."""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Literal
+
+from services.orchestrator.domain.observations import ServiceObservation, how_it_ended
+
+STAYS_UP = 0.5  # seconds that a service which says nothing of its health has to survive
+
+Verdict = Literal["wait", "ready", "exited", "unhealthy"]
+
+
+def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdict:
+    """Of one service. `restarts` is the engine's count when the waiting began: a higher one means it ended meanwhile.
+
+    A job is no reason to wait: what depends on its end waits for it before it starts.
+    """
+    if service.state in ("exited", "dead") or service.restarts > restarts or service.state == "restarting":
+        return "ready" if service.is_done else "exited"
+    if service.state != "running":
+        return "wait"
+    if service.health != "none":
+        waits: Mapping[str, Verdict] = {"healthy": "ready", "unhealthy": "unhealthy", "starting": "wait"}
+        return waits[service.health]
+    up_for = (now - service.started_at).total_seconds() if service.started_at else 0.0
+    return "ready" if service.job or up_for >= STAYS_UP else "wait"
+
+
+def worst(verdicts: Mapping[str, Verdict], order: Iterable[str]) -> str | None:
+    """The service to blame: of those that failed, the first in the order of what is waited for."""
+    failed = [name for name, each in verdicts.items() if each in ("exited", "unhealthy")]
+    return next((name for name in order if name in failed), failed[0] if failed else None)
+
+
+def exited_sentence(service: ServiceObservation) -> str:
+    if service.oom:
+        advice = "give it more memory"
+    elif service.exit_code == 0 and not service.job:
+        advice = 'its command must stay in the foreground, or say `restart: "no"` if it is to run once'
+    else:
+        advice = "its last lines say why"
+    return f"{how_it_ended(service)}: {advice}."
+
+
+def unhealthy_sentence(service: ServiceObservation, said: str) -> str:
+    last = f", which last said: {said}" if said else ""
+    return f"{service.name} is unhealthy by its own health check{last}."
+
+
+def late_sentence(waiting: Iterable[ServiceObservation], seconds: float) -> str:
+    names = ", ".join(_stand(service) for service in waiting)
+    return f"The stack was not ready within {seconds:g} s: {names}. Say machete.readiness_timeout if it needs longer."
+
+
+def _stand(service: ServiceObservation) -> str:
+    return f"{service.name} is {service.health if service.health == 'starting' else service.state}"
