@@ -38,11 +38,12 @@ def test_health_is_read_apart_from_the_action():
     assert (event.action, event.health) == ("health_status", "unhealthy")
 
 
-def test_a_compose_service_keeps_its_name():
-    actor = {"ID": "c", "Attributes": {"io.machete.tool": "t", "com.docker.compose.service": "db"}}
-    event = parse_event(changed(Actor=actor))
-    assert event is not None
-    assert event.service == "db"
+def test_a_service_of_a_stack_keeps_its_name_and_its_second_container_is_told_apart():
+    for number, name in (("1", "db"), ("2", "db-2")):
+        labels = {"io.machete.tool": "t", "io.machete.service": "db", "com.docker.compose.container-number": number}
+        event = parse_event(changed(Actor={"ID": "c", "Attributes": labels}))
+        assert event is not None
+        assert event.service == name
 
 
 def test_everyone_who_sees_an_event_gives_it_the_same_identity():
