@@ -1,8 +1,9 @@
 """Checks a manifest that was read: all that is wrong in it at once, each with its line."""
 
 import difflib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, replace
 from typing import get_args
 
 from pydantic import BaseModel, ValidationError
@@ -28,12 +29,53 @@ def check_manifest(document: Written, file: str, *, platform: str) -> CheckedMan
     if not isinstance(document.value, Mapping):
         rule = "a manifest is a mapping with keys like name, version and machete"
         raise InvalidManifest([Fault(file, document.line, "", found_text(document.value), rule)])
+    plain = _plain(document, ())
+    context = {"platform": platform}
+    passed_over: list[Fault] = []
     try:
-        manifest = Manifest.model_validate(_plain(document, ()), context={"platform": platform})
+        manifest = Manifest.model_validate(plain, context=context)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        raise InvalidManifest([fault for one in details for fault in _faults(one, document, file)]) from None
-    return CheckedManifest(manifest, tuple(str(note) for note in _unknown_keys(document, Manifest, file, ())))
+        faults = [fault for one in details for fault in _faults(one, document, file)]
+        if not all(_is_only_shown(one["loc"]) for one in details):
+            raise InvalidManifest(faults) from None
+        manifest = Manifest.model_validate(_without(plain, {_part_of(one["loc"]) for one in details}), context=context)
+        passed_over = [replace(fault, rule=f"{fault.rule}; passed over") for fault in faults]
+    gone = tuple(f"{fault.key}{sign}" for fault in passed_over for sign in ".[")
+    unknown = [fault for fault in _unknown_keys(document, Manifest, file, ()) if not fault.key.startswith(gone)]
+    notes = (*passed_over, *unknown, *_readings(document, file))
+    return CheckedManifest(manifest, tuple(str(note) for note in notes))
+
+
+# What people see of a tool and nothing depends on: a tool whose author wrote it in a way of their own still runs.
+_ONLY_SHOWN = frozenset({"version", "description", "author", "license", "repository", "ui"})
+
+
+def _is_only_shown(place: Place) -> bool:
+    return place[0] in _ONLY_SHOWN or place[:2] == ("machete", "category")
+
+
+def _part_of(place: Place) -> Place:
+    """What goes when this is wrong: of a page of the tool all, of others the key itself."""
+    return place[:3] if place[:2] == ("ui", "routes") else place[:2] if place[0] in ("ui", "machete") else place[:1]
+
+
+def _without(node: Plain, places: Set[Place], at: Place = ()) -> Plain:
+    if isinstance(node, dict):
+        return {key: _without(item, places, (*at, key)) for key, item in node.items() if (*at, key) not in places}
+    if isinstance(node, list):
+        return [_without(item, places, (*at, index)) for index, item in enumerate(node) if (*at, index) not in places]
+    return node
+
+
+def _readings(document: Written, file: str) -> Iterator[Fault]:
+    """Values that have one meaning elsewhere and another here: what they were taken for."""
+    place = ("resources", "memory")
+    memory = document.at(place)
+    if re.search(r"[mgt]b?$", memory.text):
+        yield Fault(
+            file, memory.line, key_text(place), found_text(memory.text), "read as Docker does, in steps of 1024"
+        )
 
 
 _AS_TYPED = {

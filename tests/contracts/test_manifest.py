@@ -112,7 +112,7 @@ def test_the_published_schema_takes_what_is_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["machete: {port: 80a}", "machete: {category: nonsense}", "config: 5", "machete: {volumes: [5]}"]
+    "text", ["machete: {port: 80a}", "machete: {health_check: 5}", "config: 5", "machete: {volumes: [5]}"]
 )
 def test_the_published_schema_refuses_what_is_refused(text: str) -> None:
     with pytest.raises(jsonschema.ValidationError):
@@ -144,6 +144,51 @@ def test_an_unknown_key_is_passed_over_and_told_with_the_key_that_was_meant() ->
 @pytest.mark.parametrize("name", ["a;id", "$(id)", "../x", "", "x" * 300, "-x", "a\\u0000b", "🔧"])
 def test_a_name_that_a_tool_cannot_have_is_refused_in_a_manifest_too(name: str) -> None:
     assert "machete.yml:1: " in fault(f'name: "{name}"')
+
+
+@pytest.mark.parametrize(
+    "name", ["Müller & Söhne", "Reports (beta)", "CI: nightly", "Anna's tool", "C++ lint", "7 days!"]
+)
+def test_a_name_is_written_as_people_write_names(name: str) -> None:
+    assert manifest(json.dumps({"name": name})).name == name
+
+
+# What is only shown
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "left"),
+    [
+        ("author: {name: Anna, email: a@example.org}", "author", {}),
+        ("repository: {type: git, url: https://git.example.org/x}", "repository", {}),
+        ("license: [MIT, Apache-2.0]", "license", {}),
+        ("description: ''", "description", {}),
+        ("version: [1, 2]", "version", {}),
+        ("machete: {category: networking, port: 80}", "machete.category", {"machete": {"port": 80}}),
+        ("ui: dashboard", "ui", {}),
+        ("ui: {icon: [a], color: red}", "ui.icon", {"ui": {"color": "red"}}),
+        ("ui: {color: 'rgb(1, 2, 3)', icon: x}", "ui.color", {"ui": {"icon": "x"}}),
+        ("ui: {routes: {/: Home}, icon: x}", "ui.routes", {"ui": {"icon": "x"}}),
+        ("ui: {routes: [{title: A}, {path: /b}]}", "ui.routes[0].path", {"ui": {"routes": [{"path": "/b"}]}}),
+        ("ui: {routes: [5, {path: /b}]}", "ui.routes[0]", {"ui": {"routes": [{"path": "/b"}]}}),
+    ],
+)
+def test_what_is_only_shown_keeps_no_tool_from_running(text: str, key: str, left: dict[str, Any]) -> None:
+    read = checked(text)
+    assert read.manifest == Manifest.model_validate(left)
+    (note,) = read.notes
+    assert note.startswith(f"machete.yml:1: {key}: ")
+    assert note.endswith("; passed over")
+
+
+def test_beside_a_fault_that_counts_what_is_only_shown_is_told_too() -> None:
+    said = faults("author: [x]\nmachete: {port: 0}\n")
+    assert [line.split(": ")[1] for line in said] == ["author", "machete.port"]
+
+
+def test_a_size_as_docker_writes_it_is_told_as_what_it_was_taken() -> None:
+    (note,) = checked("resources: {memory: 512m}").notes
+    assert note == 'machete.yml:1: resources.memory: found "512m"; read as Docker does, in steps of 1024'
 
 
 # Environments
@@ -235,7 +280,11 @@ def test_no_volume_that_leads_out_can_be_made_or_decoded(kind: Any, source: str,
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("512Mi", 2**29), ("1Gi", 2**30), ("1.5Gi", 3 * 2**29), ("64M", 64 * 10**6), ("8388608", 2**23)]
+    ("text", "size"),
+    [
+        *[("512Mi", 2**29), ("1Gi", 2**30), ("1.5Gi", 3 * 2**29), ("64M", 64 * 10**6), ("8388608", 2**23)],
+        *[("512m", 2**29), ("512MB", 512 * 10**6), ("1g", 2**30), ("64mb", 2**26)],
+    ],
 )
 def test_memory_is_read_in_bytes(text: str, size: int) -> None:
     assert manifest(f"resources: {{memory: {text}}}").resources.memory == size
@@ -246,7 +295,9 @@ def test_cpu_is_read_in_billionths(text: str, nano: int) -> None:
     assert manifest(f"resources: {{cpu: {text}}}").resources.cpu == nano
 
 
-@pytest.mark.parametrize("text", ["memory: 512m", "memory: 1", "memory: -1Gi", "memory: []", "cpu: 0", "cpu: true"])
+@pytest.mark.parametrize(
+    "text", ["memory: 512mi", "memory: 1", "memory: 512 megabytes", "memory: -1Gi", "memory: []", "cpu: 0", "cpu: true"]
+)
 def test_a_limit_that_is_none_is_refused(text: str) -> None:
     assert f"resources.{text.split(':')[0]}: found " in fault(f"resources: {{{text}}}")
 
