@@ -138,7 +138,7 @@ queue_unacknowledged = _gauge(
 )
 queue_askers = _gauge(
     "machete_queue_askers",
-    "Workers that ask a consumer for work.",
+    "Open requests for work of a consumer; several of one worker where an older one has not run out.",
     "consumer",
     answers="Does nobody take work on?",
 )
@@ -283,6 +283,15 @@ log_lines_missed = _counter(
     "reader",
     answers="Are logs kept for long enough?",
 )
+agent_requests = Counter(
+    "machete_agent_requests_total", "Requests of agents answered.", ["door", "status"], registry=REGISTRY
+)
+agent_refusals = Counter(
+    "machete_agent_turned_away_total",
+    "What was not answered at all: a reply subject not the agent's own, a strange subject, credentials nobody has.",
+    ["reason"],
+    registry=REGISTRY,
+)
 
 
 @contextmanager
@@ -332,6 +341,14 @@ def operation_ended(kind: str, outcome: Outcome, seconds: float, code: str | Non
 
 def delivered(consumer: str, deliveries_so_far: int) -> None:
     deliveries.labels(consumer, "yes" if deliveries_so_far > 1 else "no").inc()
+
+
+def agent_answered(door: str, status: int) -> None:
+    agent_requests.labels(door, status).inc()
+
+
+def agent_turned_away(reason: Literal["reply", "subject", "credentials"]) -> None:
+    agent_refusals.labels(reason).inc()
 
 
 def runs_here(service: str) -> None:

@@ -25,17 +25,27 @@ class _Looker:
 
     def __init__(self, look: Look) -> None:
         self._look = look
+        self._looking: asyncio.Task[None] | None = None
+        self._missing = False
         self._said: set[tuple[Gauge, tuple[str, ...]]] = set()
 
     async def look(self) -> None:
+        """Who asks while somebody looks gets what that one finds."""
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look_once())
+        await asyncio.shield(self._looking)
+
+    async def _look_once(self) -> None:
         readings: list[Reading] = []
+        problem: Exception | None = None
         try:
             async with asyncio.timeout(PATIENCE):
                 readings = list(await self._look())
-        except TimeoutError:
-            log.warning("metrics are missing: no answer in time", seconds=PATIENCE)
-        except Exception as problem:
-            log.warning("metrics are missing", problem=repr(problem))
+        except Exception as trouble:
+            problem = trouble
+        if problem is not None and not self._missing:
+            log.warning("metrics are missing until they can be looked up again", problem=repr(problem))
+        self._missing = problem is not None
         self._say(readings)
 
     def _say(self, readings: Iterable[Reading]) -> None:
@@ -48,6 +58,8 @@ class _Looker:
         self._said = now
 
     def forget(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
         self._say(())
 
 
