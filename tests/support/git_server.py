@@ -23,9 +23,9 @@ PATIENCE = 30.0
 class GitServer(GitHost):
     """`requests` are the lines of all requests so far; `answers` maps paths to what is said instead."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, host: str = "127.0.0.1"):
         folder.mkdir(parents=True, exist_ok=True)
-        super().__init__(folder)
+        super().__init__(folder, host=host)
         self.requests: list[str] = []
         self.answers: dict[str, tuple[int, dict[str, str], str]] = {}
         self.login: str | None = None

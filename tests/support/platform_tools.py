@@ -145,8 +145,8 @@ class _Asking(BaseHTTPRequestHandler):
 class Forge(GitServer):
     """A Git server for tools."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        super().__init__(folder, host)
         self.commits: dict[str, str] = {}
 
     def tool(self, name: str, files: Files, branch: str = "main") -> str:
