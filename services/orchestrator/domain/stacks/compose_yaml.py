@@ -52,7 +52,10 @@ def read_documents(raw: bytes, file: str) -> tuple[Node, ...]:
         return tuple(_Reader(text, file).documents())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        invalid(file, mark.line + 1 if mark else None, f"this is no YAML: {error.problem or 'it cannot be read'}")
+        last = text.rstrip().count("\n") + 1
+        invalid(
+            file, min(mark.line + 1, last) if mark else None, f"this is no YAML: {error.problem or 'it cannot be read'}"
+        )
     except yaml.YAMLError as error:
         invalid(file, None, f"this is no YAML: {error}")
 

@@ -13,6 +13,7 @@ from services.orchestrator.domain.stacks.policy_rules import (
     anything,
     as_mapping,
     each,
+    in_repository,
     inside,
     matching,
     never,
@@ -22,21 +23,17 @@ from services.orchestrator.domain.stacks.policy_rules import (
     shape,
 )
 
-_DOCKERFILE = "the Dockerfile lies in the repository; write its path from the context, like docker/Dockerfile"
-_CONTEXT = "the context is a folder of the repository, like ./app; nothing is fetched from elsewhere"
+_DOCKERFILE = "the Dockerfile has to lie in the repository; write its path from the context, like docker/Dockerfile"
+_CONTEXT = in_repository(
+    "the context has to be a folder of the repository; nothing else is read, write a path like ./app"
+)
 _MORE_CONTEXTS = ("docker-image://", "service:", "target:")
 _CACHE = r"[^=]+|type=(inline|registry)(,(ref|mode)=[^,=\"]+)*"
 
 
-def _context(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
-    if said(value) and not inside(str(value), judged.repository):
-        yield refusal(place, value, _CONTEXT)
-
-
 def _more_context(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
-    text = str(value)
-    if not text.startswith(_MORE_CONTEXTS):
-        yield from _context(place, text, judged)
+    if not str(value).startswith(_MORE_CONTEXTS):
+        yield from _CONTEXT(place, value, judged)
 
 
 def _dockerfile(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
@@ -55,11 +52,13 @@ _KEYS = shape(
         # What the build is told, and what it is called; its tags and caches give way to the platform's own.
         **dict.fromkeys(("args", "labels", "tags", "target", "no_cache", "pull", "platforms"), anything),
         **dict.fromkeys(("dockerfile_inline", "shm_size", "ulimits", "extra_hosts", "provenance", "sbom"), anything),
-        "context": _context,
+        "context": _CONTEXT,
         "dockerfile": anything,  # judged together with the context
         "additional_contexts": each(_more_context),
-        "cache_from": each(matching(_CACHE, "a cache is an image; folders and services of the host are not used")),
-        "cache_to": each(matching(_CACHE, "a cache is an image; folders and services of the host are not used")),
+        "cache_from": each(
+            matching(_CACHE, "a cache is an image, and no folder of the host; name one, or leave it out")
+        ),
+        "cache_to": each(matching(_CACHE, "a cache is an image, and no folder of the host; name one, or leave it out")),
         "entitlements": each(never("a build has no rights on the host; leave them out")),
         "isolation": only(("default",), "how builds are isolated is the host's; leave it out"),
         "network": only(("default", "none"), "a build has a network of its own; leave it out, or write none"),

@@ -11,16 +11,18 @@ from services.orchestrator.domain.stacks.policy_rules import (
     anything,
     as_mapping,
     each,
-    inside,
+    in_repository,
     only,
-    path_rule,
     refusal,
     said,
     shape,
 )
 
 _KINDS = "mounts are of the type bind, volume or tmpfs; use one of them"
-_PROPAGATION = only(("private", "rprivate"), "what is mounted stays in the container; leave the propagation out")
+_BOUND = in_repository(
+    "what is bound has to lie in the repository; write a path like ./data, which becomes a folder of the tool's own"
+)
+_PROPAGATION = only(("private", "rprivate"), "mounts are not passed on to the host; leave the propagation out")
 _TARGET = "a target is an absolute path in the container, without a colon; a volume's name has two letters or more"
 
 
@@ -28,8 +30,8 @@ def _source(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
     source, kind = value.get("source"), value.get("type")
     if kind not in ("bind", "volume", "tmpfs"):
         yield refusal((*place, "type"), kind, _KINDS)
-    if kind == "bind" and not (isinstance(source, str) and inside(source, judged.repository)):
-        yield refusal(place, source, path_rule("what is bound", source))
+    if kind == "bind":
+        yield from _BOUND(place, source or "/", judged)
     if kind == "volume" and said(source) and source not in judged.volumes:
         yield refusal(place, source, "a volume is one that the stack declares under volumes")
 

@@ -24,8 +24,8 @@ from services.orchestrator.domain.stacks.policy_rules import (
 _EXTERNAL = never("it belongs to somebody else; declare one of the stack's own, without external")
 _WIDEST = {4: 16, 6: 48}
 _SUBNET = (
-    "a subnet is a private one, like 172.28.0.0/24, of at most 65536 addresses (IPv6: a /48): the host sends there "
-    "whatever is meant for it; mostly it is best left out"
+    "the host sends there whatever is meant for these addresses; leave the subnet out, or write a private one of at "
+    "most a /16 (IPv6: a /48), like 172.28.0.0/24"
 )
 
 
@@ -80,10 +80,13 @@ _TMPFS = {
     "device": only(("tmpfs", "none"), "a volume of type tmpfs has no device; write tmpfs"),
     # Among these, `bind` would make the device a folder of the host, whatever the type says.
     "o": matching(
-        f"(({_TMPFS_OPTION})(,(?!$)|$))+", "the options of a volume in memory are size, mode, uid, gid and the like"
+        f"(({_TMPFS_OPTION})(,(?!$)|$))+",
+        "other options mount what the host has; a volume in memory has size, mode, uid, gid and the like",
     ),
 }
-_MOUNTS = "options that mount something are refused: bind ./folder in the service instead, or leave the options out"
+_MOUNTS = (
+    "what is mounted by options may be anything of the host; bind ./folder in the service, or leave the options out"
+)
 
 
 def _volume_options(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
@@ -99,7 +102,7 @@ def _volume_options(place: Place, value: Any, judged: Judged) -> Iterator[Refusa
 VOLUME: Rule = shape(
     {
         # The tool's id and the key take its place, but `/etc` as a name would be a folder of the host.
-        "name": matching(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", "a volume's name is letters, digits, dots and dashes"),
+        "name": matching(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", "a name is letters, digits, dots and dashes; leave it out"),
         "driver": only(("local",), "volumes of a tool are local; leave the driver out"),
         "driver_opts": _volume_options,
         "external": _EXTERNAL,
@@ -109,7 +112,7 @@ VOLUME: Rule = shape(
 
 _ENVIRONMENT = never("the variable would be the platform's own; use a file of the repository, or the service's own env")
 _DRIVER = never("a driver is a program of the host; use a file of the repository")
-_FILE = in_repository("the file")
+_FILE = in_repository("the file has to lie in the repository; write its path, like ./secrets/password.txt")
 
 SECRET: Rule = shape(
     {

@@ -1,5 +1,6 @@
 """What the rules of the policy are made of: each looks at one place of a configuration and yields what it refuses."""
 
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from libs.contracts.written import Place, found_text, key_text
 
 UNKNOWN = "this release does not know it; leave it out"
 _SOCKETS = ("docker", "containerd", "podman", "crio", "buildkit")
-_SOCKET_RULE = "whoever reaches the engine's socket rules the whole host; no tool is given it"
+_SOCKET_RULE = "whoever reaches the engine's socket rules the whole host; leave it out, or run this beside MACHETE"
 
 
 @dataclass(frozen=True)
@@ -151,12 +152,12 @@ def every(*rules: Rule) -> Rule:
     return judge
 
 
-def in_repository(what: str) -> Rule:
+def in_repository(rule: str) -> Rule:
     """An absolute path, as Compose writes them, that lies in the repository."""
 
     def judge(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
         if said(value) and not (isinstance(value, str) and inside(value, judged.repository)):
-            yield refusal(place, value, path_rule(what, value))
+            yield refusal(place, shown(value, judged.repository), _path_rule(value, rule))
 
     return judge
 
@@ -171,13 +172,19 @@ def inside(path: str, repository: PurePosixPath) -> bool:
     return ".." not in pure.parts and ":" not in path and "\0" not in path and pure.is_relative_to(repository)
 
 
-def path_rule(what: str, value: Any) -> str:
+def shown(path: Any, repository: PurePosixPath) -> Any:
+    """As its author wrote it, most likely: Compose made `../x` an absolute path, which is none of theirs."""
+    near = (repository, *repository.parents[:3])
+    if isinstance(path, str) and any(PurePosixPath(path).is_relative_to(each) for each in near if each.name):
+        return posixpath.relpath(path, repository)
+    return path
+
+
+def _path_rule(value: Any, rule: str) -> str:
     text = str(value)
     if text.endswith(".sock") and any(word in text for word in _SOCKETS):
         return _SOCKET_RULE
-    if ":" in text:
-        return f"{what} is a path without a colon in the repository, like ./data"
-    return f"{what} lies in the repository; write a path like ./data, which becomes a folder of the tool's own"
+    return "a colon parts a path in two; rename it to one without" if text.startswith("/") and ":" in text else rule
 
 
 def number(value: Any) -> float:

@@ -11,6 +11,7 @@ from services.orchestrator.domain.stacks.policy_rules import (
     Refusal,
     Rule,
     anything,
+    as_list,
     as_mapping,
     at_least,
     each,
@@ -50,26 +51,30 @@ def _process_count(place: Place, value: Any, _judged: Judged) -> Iterator[Refusa
 
 
 def _sysctl(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
-    for step, name in _sysctl_names(value):
+    mapping, entries = as_mapping(value), as_list(value)
+    if not said(value):
+        return
+    if entries is not None:
+        names = [(index, str(entry).partition("=")[0]) for index, entry in enumerate(entries)]
+    else:
+        names = [(name, name) for name in (mapping if mapping is not None else [str(value)])]
+    for step, name in names:
         # Those that the kernel keeps for each container alone: its network's, its queues' and shared memory's.
         if not (name.startswith(("net.", "kernel.msg", "kernel.shm", "fs.mqueue.")) or name == "kernel.sem"):
-            yield refusal((*place, step), name, "this is the whole host's; only net.* and those of IPC are the tool's")
-
-
-def _sysctl_names(value: Any) -> Iterator[tuple[str | int, str]]:
-    mapping = as_mapping(value)
-    if mapping is not None:
-        yield from ((name, name) for name in mapping)
-    elif said(value):
-        yield from ((index, str(entry).partition("=")[0]) for index, entry in enumerate(value))
+            yield refusal(
+                (*place, step),
+                name,
+                "this is the whole host's; leave it out, only net.* and those of IPC are the tool's",
+            )
 
 
 def _env_file(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
     """Mostly read and gone by now; a Compose that leaves it in would read it again."""
     entry = as_mapping(value)
-    yield from in_repository("the file")(place, value if entry is None else entry.get("path"), judged)
+    yield from _ENV_FILE(place, value if entry is None else entry.get("path"), judged)
 
 
+_ENV_FILE = in_repository("the file has to lie in the repository; write its path, like ./tool.env")
 _HOOKS = each(
     shape(
         {
@@ -81,7 +86,7 @@ _HOOKS = each(
         }
     )
 )
-_DEVICES = never("devices belong to the host; a tool is given none")
+_DEVICES = never("devices belong to the host; a tool is given none, take them out")
 _RUNTIME = never("the runtime belongs to the host; leave it out")
 _REALTIME = never("real time is taken from everybody else; use cpus or cpu_shares")
 _MODELS = never("models would be run by a program of the host; give the tool an address in its environment")
@@ -139,7 +144,9 @@ _JUDGED: dict[str, Rule] = {
     # The runtime reads properties of the host's own units in them.
     "annotations": never("annotations instruct the host's runtime; use labels"),
     "build": BUILD,
-    "cap_add": each(never("capabilities are rights on the host; a tool has the engine's default ones")),
+    "cap_add": each(
+        never("capabilities are rights on the host; a tool has the engine's default ones, take the others out")
+    ),
     "cgroup": only(("private",), "a tool has a control group of its own; leave it out"),
     "cgroup_parent": never("a tool's limits are its own; leave it out"),
     "configs": _REFERENCES,
@@ -169,11 +176,14 @@ _JUDGED: dict[str, Rule] = {
     "runtime": _RUNTIME,
     "secrets": _REFERENCES,
     "security_opt": each(
-        matching(r"no-new-privileges([:=]true)?", "what confines a tool is not loosened; only no-new-privileges:true")
+        matching(
+            r"no-new-privileges([:=]true)?",
+            "what confines a tool is not loosened; write no-new-privileges:true or nothing",
+        )
     ),
-    "storage_opt": shape({"size": anything}, "only a size may be said of a container's own storage; leave the rest out"),
+    "storage_opt": shape({"size": anything}, "only a size may be said of its own storage; leave the rest out"),
     "sysctls": _sysctl,
-    "use_api_socket": never("whoever reaches the engine's socket rules the whole host; no tool is given it"),
+    "use_api_socket": never("whoever reaches the engine's socket rules the whole host; leave it out"),
     "userns_mode": only(("private",), "a tool has the engine's user namespace; leave it out"),
     "uts": only(("private",), "a tool has a host name of its own; leave it out"),
     "volumes": MOUNTS,

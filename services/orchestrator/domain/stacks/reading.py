@@ -21,6 +21,7 @@ MAX_DEPTH = 20
 MAX_FILES = 200
 _NOWHERE = PurePosixPath("/dev/null")
 _INCLUDE_KEYS = ("path", "env_file", "project_directory")
+_A_PATH = "here stands a path, or a list of them"
 _REMOTE = "nothing is fetched from elsewhere; put the file into the repository and write its path"
 _OUTSIDE = "this leads out of the repository, and what it holds is not the tool's; write a path inside it"
 _WRITE_OUT = "what a variable makes of this is not known before the file is read; write the path out"
@@ -102,6 +103,8 @@ class _Reading:
     def _include(self, file: _File, key: str, item: Node) -> None:
         if item.pairs is not None and any(name.casefold() not in _INCLUDE_KEYS for name, _ in item.pairs):
             invalid(str(file.path), item.line, "an include has only path, env_file and project_directory", key)
+        if item.items is not None:
+            invalid(str(file.path), item.line, _A_PATH, key)
         given = item.named("path") if item.pairs is not None else iter((item,))
         paths = [_inside(file, key, text) for node in given for text in _texts(file, key, node)]
         folders = [
@@ -161,6 +164,8 @@ def _check_listed(file: _File, key: str, node: Node) -> None:
     """`env_file`: a path, or a list of paths and of mappings with a path."""
     for entry in node.texts():
         for each in entry.named("path") if entry.pairs is not None else (entry,):
+            if each.items is not None:
+                invalid(str(file.path), each.line, _A_PATH, key)
             for text in _texts(file, key, each):
                 _inside(file, key, text)
 
@@ -168,7 +173,7 @@ def _check_listed(file: _File, key: str, node: Node) -> None:
 def _texts(file: _File, key: str, node: Node) -> Iterator[Node]:
     for entry in node.texts():
         if entry.text is None:
-            invalid(str(file.path), entry.line, "here stands a path, or a list of them", key)
+            invalid(str(file.path), entry.line, _A_PATH, key)
         if not entry.empty:
             yield entry
 
