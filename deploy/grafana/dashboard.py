@@ -298,6 +298,15 @@ def seen() -> Group:
                 unit="s",
             ),
             Panel(
+                "Agents",
+                "Refused ones: their key has too small a role. Turned away: wrong credentials, or somebody who tries.",
+                _lines(
+                    (_rate("machete_agent_requests_total", "door", "status", quiet=True), "{{door}} {{status}}"),
+                    (_rate("machete_agent_turned_away_total", "reason", quiet=True), "turned away: {{reason}}"),
+                ),
+                unit="reqps",
+            ),
+            Panel(
                 "Projection behind",
                 "Not back at zero within seconds: the log of status and its check `projection` say what holds it.",
                 _lines(("max by (projection) (machete_projection_lag_events)", "{{projection}}")),

@@ -107,7 +107,7 @@ stream_messages = _gauge(
     "machete_stream_messages",
     "Messages that a stream holds.",
     "stream",
-    answers="What piles up? COMMANDS holds all that is to do.",
+    answers="What piles up, above all in COMMANDS, which holds what is to do?",
 )
 stream_bytes = _gauge(
     "machete_stream_bytes", "Bytes that a stream holds.", "stream", answers="Is a stream about to be full?"
@@ -283,14 +283,18 @@ log_lines_missed = _counter(
     "reader",
     answers="Are logs kept for long enough?",
 )
-agent_requests = Counter(
-    "machete_agent_requests_total", "Requests of agents answered.", ["door", "status"], registry=REGISTRY
+agent_requests = _counter(
+    "machete_agent_requests_total",
+    "Requests of agents answered.",
+    "door",
+    "status",
+    answers="What do agents ask for, and what are they refused?",
 )
-agent_refusals = Counter(
+agent_refusals = _counter(
     "machete_agent_turned_away_total",
     "What was not answered at all: a reply subject not the agent's own, a strange subject, credentials nobody has.",
-    ["reason"],
-    registry=REGISTRY,
+    "reason",
+    answers="Does anybody try doors that are not theirs?",
 )
 
 

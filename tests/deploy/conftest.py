@@ -73,8 +73,8 @@ async def _life(platform: Platform, *, stays: bool) -> None:
     await api.done(await api.install(name, platform.forge.tool(name, web()), start=True))
     await api.done(await api.stop(name))
     await api.done(await api.start(name))
-    await api.done(await api.restart(name))
     if not stays:
+        await api.done(await api.restart(name))
         await api.done(await api.uninstall(name))
 
 

@@ -23,8 +23,8 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 SHOWN: dict[str, Any] = json.loads((DEPLOY / "grafana" / "dashboards" / "machete.json").read_text())
 PANELS: list[dict[str, Any]] = [panel for panel in SHOWN["panels"] if panel["type"] != "row"]
 VARIABLES = {"$__rate_interval": "2m", "$__interval": "15s", "$service": ".*"}
-# Never while all that was done is what these tests do.
-NOT_PROVOKED: frozenset[str] = frozenset()
+# No agent knocks here; what it would be counted by is declared all the same.
+NOT_PROVOKED = {"machete_agent_requests_total", "machete_agent_turned_away_total"}
 
 
 def filled(promql: str) -> str:
@@ -100,7 +100,7 @@ async def test_no_query_names_a_metric_that_nobody_counts(watched: Watched) -> N
     """`or vector(0)` would hide a name that was misspelt."""
     for name, promql in {**queries(), **alerts()}.items():
         for metric in metrics_of(promql):
-            assert await watched.prometheus.query(f"count({metric})"), f"{name}: {metric}"
+            assert metric in NOT_PROVOKED or await watched.prometheus.query(f"count({metric})"), f"{name}: {metric}"
 
 
 async def test_no_query_filters_by_a_value_that_no_metric_has(watched: Watched) -> None:
@@ -114,7 +114,9 @@ async def test_no_query_filters_by_a_value_that_no_metric_has(watched: Watched) 
 def test_every_metric_is_on_the_dashboard() -> None:
     """One that answers no question there is not worth its place."""
     shown = {re.sub(r"_(bucket|count|sum)$", "", name) for promql in queries().values() for name in metrics_of(promql)}
-    assert {each.name for each in DECLARED} - shown == NOT_PROVOKED
+    declared = {each.name for each in DECLARED}
+    assert declared - shown == set()
+    assert declared >= NOT_PROVOKED
 
 
 async def test_alerts_are_loaded_and_their_questions_can_be_asked(watched: Watched) -> None:

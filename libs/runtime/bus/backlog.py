@@ -20,6 +20,8 @@ def fill(bus: Bus, *streams: Stream) -> Look:
     """How full these streams are; whoever looks must be allowed to ask about them."""
 
     async def look() -> list[Reading]:
+        if not bus.connected:
+            return []
         infos = await asyncio.gather(*(bus.jetstream.stream_info(stream.name) for stream in streams))
         return [
             (gauge, (stream.name,), float(value or 0))
@@ -47,6 +49,8 @@ def oldest_commands(bus: Bus) -> Look:
             return None
 
     async def look() -> list[Reading]:
+        if not bus.connected:
+            return []
         ages = await asyncio.gather(*(age(action) for action in COMMAND))
         return [
             (metrics.commands_oldest, (action,), found)

@@ -83,6 +83,8 @@ class Intake:
         """The consumer as the server has it, for Prometheus."""
         name = (self._consumer.name,)
         metrics.in_hand.labels(*name).set(len(self._in_hand))
+        if not self._bus.connected:
+            return []
         info = await self._bus.jetstream.consumer_info(self._stream.name, self._consumer.name)
         return [
             (metrics.queue_undelivered, name, info.num_pending or 0),
