@@ -40,6 +40,7 @@ def build(settings: Settings) -> Service:
             ),
         )
         sources.sweep()
+        settings.make_ssh_folder()
         async with session(settings, NAME) as connected, asyncio.TaskGroup() as group:
             states = States(connected.bus)
             bundles = ObjectStoreBundles(connected.bus, states, grace=2 * settings.install_deadline)

@@ -76,6 +76,10 @@ class Settings(PlatformSettings):
     def known_hosts_file(self) -> Path:
         return self.ssh_known_hosts or self.data / SSH / "known_hosts"
 
+    def make_ssh_folder(self) -> None:
+        """So that what a refused fetch says to do can be done as it stands there."""
+        (self.data / SSH).mkdir(mode=0o700, parents=True, exist_ok=True)
+
     @property
     def git_logins(self) -> Mapping[str, str]:
         """USER:TOKEN by the origin of the server that it is for."""

@@ -63,7 +63,7 @@ async def test_a_deploy_key_installs_a_private_tool_over_ssh(tmp_path: Path) -> 
         folder = tmp_path / "platform"
         async with installing(folder, MACHETE_GIT_PROTOCOLS="https,ssh") as platform:
             own = platform.data / "ssh"
-            own.mkdir(mode=0o700)
+            assert own.stat().st_mode & 0o777 == 0o700
             url = server.url("secret-tool")
             unknown = await platform.api.done(await platform.api.install(fresh("in"), url))
             assert unknown["error"]["code"] == "git_host_key_unknown"

@@ -1,9 +1,11 @@
 """What Git said becomes a sentence with a code; the words are those Git really uses."""
 
+from pathlib import Path
+
 import pytest
 
 from libs.contracts.source import check_git_url
-from services.installer.domain import git_says
+from services.installer.domain import git_says, ssh_says
 
 URL = check_git_url("https://git.example.org/ssl-not-found/tls-certificate.git")
 UNABLE = f"fatal: unable to access '{URL.value}/': "
@@ -42,6 +44,11 @@ UNABLE = f"fatal: unable to access '{URL.value}/': "
         ("fatal: write error: No space left on device", "disk_full"),
         ("fatal: transport 'file' not allowed", "git_protocol_not_allowed"),
         ("fatal: mismatched algorithms: client sha1; server sha256", "git_format_unsupported"),
+        ("error: cannot run ssh: No such file or directory", "ssh_missing"),
+        ("sh: 1: ssh: not found", "ssh_missing"),
+        ("No user exists for uid 4711", "ssh_user_unknown"),
+        (UNABLE + "The requested URL returned error: 301", "git_redirected"),
+        ("kex_exchange_identification: Connection closed by remote host", "git_connection_lost"),
         ("fatal: something new", "git_failed"),
     ],
 )
@@ -60,6 +67,41 @@ def test_a_ref_that_is_not_there_is_answered_with_those_that_are_the_nearest_fir
     assert failed.message.endswith(" and 21 more.")
     assert git_says.unknown_ref(None, ["trunk"]).message.endswith("name a ref. There are: trunk.")
     assert git_says.unknown_ref("main", []).code == "repository_empty"
+
+
+@pytest.mark.parametrize(
+    ("url", "scan", "name"),
+    [
+        ("git@git.example.org:team/tool.git", "ssh-keyscan git.example.org >> /data/known_hosts", "git.example.org"),
+        ("ssh://git@h:22/x", "ssh-keyscan h >> /data/known_hosts", "h"),
+        ("ssh://git@h:2222/x", "ssh-keyscan -p 2222 h >> /data/known_hosts", "'[h]:2222'"),
+        ("ssh://git@[::1]:2222/x", "ssh-keyscan -p 2222 ::1 >> /data/known_hosts", "'[::1]:2222'"),
+    ],
+)
+def test_the_commands_for_a_hosts_key_can_be_pasted(url: str, scan: str, name: str) -> None:
+    checked = check_git_url(url)
+    unknown = ssh_says.host_key_failure(["Host key verification failed."], checked, Path("/data/known_hosts"))
+    assert f"`{scan}`" in unknown.message
+    said = ["@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "Host key verification failed."]
+    changed = ssh_says.host_key_failure(said, checked, Path("/data/known_hosts"))
+    assert f"`ssh-keygen -f /data/known_hosts -R {name}` and then `{scan}`" in changed.message
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ('Load key "/k": incorrect passphrase supplied to decrypt private key', "ssh_key_locked"),
+        ("Permissions 0644 for '/k' are too open.", "ssh_key_permissions"),
+        ("/k: No such file or directory", "ssh_key_missing"),
+        ('Load key "/k": Permission denied', "ssh_key_unreadable"),
+        ('Load key "/k": error in libcrypto', "ssh_key_invalid"),
+    ],
+)
+def test_what_is_wrong_with_a_key_is_one_sentence_that_names_it(said: str, code: str) -> None:
+    failed = ssh_says.key_fault(said, URL, Path("/a folder/k"))
+    assert failed.code == code
+    assert "'/a folder/k'" in failed.message
+    assert failed.message.endswith(".")
 
 
 def test_progress_is_told_from_what_is_done() -> None:
