@@ -15,7 +15,7 @@ _VARIABLES = (
     ("<id>", re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,64}\b", re.IGNORECASE)),
     ("<address>", re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")),
     ("<path>", re.compile(r"(?<![\w/])/[\w.+@-]+(?:/[\w.+@-]+)+")),
-    ("<text>", re.compile(r'"[^"]*"|\'[^\']*\'')),
+    ("<text>", re.compile(r'"[^"]*"(?!\s*:)|\'[^\']*\'')),
     ("<n>", re.compile(r"(?<![\w<])[-+]?\d+(?:\.\d+)?")),
 )
 
