@@ -74,8 +74,8 @@ def credentials(issuer: Issuer, agent: str, user: UserKey) -> str:
     return token(issuer, {"sub": user.public, "name": agent, "nats": {"type": "user", "version": 2}})
 
 
-def admission(callout: Callout, issuer: Issuer, agent: str, allowed: Permissions) -> bytes:
-    """Lets this one connection in."""
+def admission(callout: Callout, issuer: Issuer, user: str, allowed: Permissions) -> bytes:
+    """Lets this one connection in, as the server's user of this name."""
     rights = {
         "pub": only(allowed.publish),
         "sub": only(allowed.subscribe),
@@ -86,8 +86,8 @@ def admission(callout: Callout, issuer: Issuer, agent: str, allowed: Permissions
         "type": "user",
         "version": 2,
     }
-    user = token(issuer, {"sub": callout.connection, "aud": MACHETE, "name": agent, "nats": rights})
-    return _answer(callout, issuer, {"jwt": user})
+    claims = {"sub": callout.connection, "aud": MACHETE, "name": user, "nats": rights}
+    return _answer(callout, issuer, {"jwt": token(issuer, claims)})
 
 
 def refusal(callout: Callout, issuer: Issuer, reason: str) -> bytes:

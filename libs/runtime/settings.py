@@ -189,6 +189,10 @@ class Settings(BaseSettings):
         """User and password of this service: from the settings, else from `<data>/nats/credentials.json`."""
         if self.nats_user is not None and self.nats_password is not None:
             return self.nats_user, self.nats_password.get_secret_value()
+        return service, self.stored_password(service)
+
+    def stored_password(self, user: str) -> str:
+        """The password of a NATS user in `<data>/nats/credentials.json`. Raises `SettingsError`."""
         path = self.data / CREDENTIALS
         wayout = "set MACHETE_NATS_USER and MACHETE_NATS_PASSWORD, or let `machete up` make that file"
         try:
@@ -197,10 +201,10 @@ class Settings(BaseSettings):
             raise SettingsError(f"{path} cannot be read ({error.strerror}); {wayout}") from error
         except ValueError as error:
             raise SettingsError(f"{path} is not JSON ({error}); {wayout}") from error
-        password = cast(dict[str, object], users).get(service) if isinstance(users, dict) else None
+        password = cast(dict[str, object], users).get(user) if isinstance(users, dict) else None
         if not isinstance(password, str):
-            raise SettingsError(f"{path} has no password for the user {service!r}; {wayout}")
-        return service, password
+            raise SettingsError(f"{path} has no password for the user {user!r}; {wayout}")
+        return password
 
 
 class _Variables(PydanticBaseSettingsSource):

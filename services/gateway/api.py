@@ -15,6 +15,8 @@ from libs.contracts.queries import ListOperations, ListTools, ShowOperation, Sho
 from libs.contracts.views import OperationView, Page, ToolView
 from libs.runtime.http.lifecycle import stopping
 from services.gateway import earlier, fields, problems
+from services.gateway.agency import Agency
+from services.gateway.agents_api import add_agents
 from services.gateway.domain import requests
 from services.gateway.domain.roles import NEEDED
 from services.gateway.door import (
@@ -59,13 +61,14 @@ def _has_body(request: Request) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def routes(door: Door) -> APIRouter:
+def routes(door: Door, agency: Agency) -> APIRouter:
     router, changes = APIRouter(), APIRouter(route_class=Change)
     _add_tools(router, door)
     _add_changes(changes, door)
     router.routes.extend(changes.routes)
     _add_operations(router, door)
     earlier.add_routes(router, door)
+    add_agents(router, agency)
     served = {
         (method, route.path) for route in router.routes if isinstance(route, APIRoute) for method in route.methods or ()
     }

@@ -14,6 +14,7 @@ from libs.runtime.logging import get_logger
 from libs.runtime.service import Service
 from services.gateway.adapters import token_file
 from services.gateway.adapters.accounts import FirstAccount
+from services.gateway.agency import Agency
 from services.gateway.api import routes
 from services.gateway.door import Door
 from services.gateway.handlers import Authentication
@@ -25,7 +26,8 @@ log = get_logger(__name__)
 
 
 def build(settings: Settings) -> Service:
-    door = Door(settings.git_protocols)
+    door, agency = Door(settings.git_protocols), Agency(settings)
+    router = routes(door, agency)
     accounts = FirstAccount()
     connected: list[Bus] = []
 
@@ -45,7 +47,8 @@ def build(settings: Settings) -> Service:
                     scrape.looked_up(oldest_commands(joined.bus)),
                     scrape.looked_up(fill(joined.bus, COMMANDS, EVENTS, STATES)),
                 ):
-                    yield
+                    async with agency.standing(joined.bus, router):
+                        yield
             finally:
                 connected.clear()
 
@@ -53,4 +56,4 @@ def build(settings: Settings) -> Service:
         ok = bool(connected) and connected[0].connected
         return [Check("nats", ok, "connected" if ok else "not connected")]
 
-    return Service(NAME, routes(door), run, health, accounts.authenticate)
+    return Service(NAME, router, run, health, accounts.authenticate)

@@ -12,7 +12,7 @@ class DatabaseAway(Exception):
 
 
 class AgentExists(Exception):
-    """There is an agent of this name."""
+    """There is an agent of this name, which is the text."""
 
 
 class Accounts(Protocol):

@@ -1,5 +1,7 @@
 """Everything that the gateway refuses, with the words it uses."""
 
+from collections.abc import Iterable
+
 from libs.contracts.operations import OperationEnded
 from libs.contracts.principals import Principal, Role
 from libs.contracts.source import Refused, shown
@@ -122,3 +124,84 @@ def stopping() -> Problem:
         "the wait was cut off because the platform is stopping; what was accepted goes on later",
         headers={"Retry-After": "5"},
     )
+
+
+def no_agent(name: str) -> Problem:
+    return Problem(404, "agent_not_found", "No such agent", f"there is no agent named {shown(name)}", name=name)
+
+
+def agent_exists(name: str) -> Problem:
+    detail = f"there is an agent named {shown(name)} already: choose another name, or remove that one first"
+    return Problem(409, "agent_exists", "There is such an agent", detail, name=name)
+
+
+def bad_agent_name(name: str) -> Problem:
+    return Problem(
+        422,
+        "agent_name_invalid",
+        "The name is not valid",
+        f"{shown(name)} cannot be an agent's name: 1 to 40 of a-z, 0-9 and -, with no - at either end",
+    )
+
+
+def agents_unavailable() -> Problem:
+    return Problem(
+        503,
+        "agents_unavailable",
+        "No agent can connect here",
+        "this gateway has no key to sign with who may connect to NATS: set MACHETE_AGENTS_KEY, and name its public "
+        "part as the issuer of the auth callout in the NATS server's configuration",
+    )
+
+
+def database_away(why: str) -> Problem:
+    return Problem(503, "database_unavailable", "No database", why, headers={"Retry-After": "2"})
+
+
+def no_such_door(door: str, there: Iterable[str]) -> Problem:
+    return Problem(
+        404,
+        "not_found",
+        "Not found",
+        f"there is nothing to ask for as {shown(door)}; there are {', '.join(sorted(there))}",
+    )
+
+
+def unknown_agent(name: str) -> Problem:
+    return Problem(401, "unauthenticated", "Who are you?", f"there is no agent named {shown(name)} any more")
+
+
+def crowded() -> Problem:
+    return Problem(
+        429,
+        "too_many_requests",
+        "Too many requests at once",
+        "as many requests as are taken at one time are being answered: wait for some of the answers, and ask again",
+        headers={"Retry-After": "1"},
+    )
+
+
+def body_not_json(error: str) -> Problem:
+    return Problem(400, "malformed_json", "The body is not JSON", f"the body is not JSON: {error}")
+
+
+def body_no_object() -> Problem:
+    detail = "body: found something else, allowed is nothing, or one object of JSON"
+    return Problem(422, "invalid_request", "The request is not valid", detail)
+
+
+def field_no_text(field: str, found: object) -> Problem:
+    said = "nothing" if found is None else "something else"
+    detail = f"{field}: found {said}, allowed is a text: it is required"
+    errors = [{"in": "body", "field": field, "found": None, "allowed": "a text: it is required"}]
+    return Problem(422, "invalid_request", "The request is not valid", detail, errors=errors)
+
+
+def body_too_large(limit: int) -> Problem:
+    detail = f"a body may have {limit} bytes; send less"
+    return Problem(413, "body_too_large", "The body is too large", detail, limit=limit)
+
+
+def internal_error() -> Problem:
+    detail = "this is a fault of the platform, not of the request; its log has the cause"
+    return Problem(500, "internal_error", "Something went wrong here", detail)

@@ -1,6 +1,6 @@
 """The gateway's own settings."""
 
-from pydantic import Field
+from pydantic import Field, SecretStr, field_validator
 
 from libs.runtime.settings import CommaList, Seconds
 from libs.runtime.settings import Settings as PlatformSettings
@@ -15,3 +15,28 @@ class Settings(PlatformSettings):
     accept_patience: Seconds = Field(
         8.0, description="A request that NATS has not acknowledged after this long is answered with 503."
     )
+    gateway_database: SecretStr | None = Field(
+        None,
+        description="Where accounts are kept: `postgresql+psycopg://user:password@host/database`. Without one, a file "
+        "of SQLite in the data folder.",
+    )
+    agents_key: SecretStr | None = Field(
+        None,
+        description="The seed (SA…) with which the gateway signs which agents may connect to NATS. Without one, "
+        "`<data>/nats/issuer.json` is read; where that is missing too, no agent connects.",
+    )
+    answers_password: SecretStr | None = Field(
+        None,
+        description="The password of the NATS user `answers`. Without one, `<data>/nats/credentials.json` is read.",
+    )
+    warden_password: SecretStr | None = Field(
+        None,
+        description="The password of the NATS user `warden`. Without one, `<data>/nats/credentials.json` is read.",
+    )
+
+    @field_validator("gateway_database")
+    @classmethod
+    def _is_a_database_we_know(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("postgresql+psycopg://", "sqlite:///")):
+            raise ValueError("must be postgresql+psycopg://user:password@host/database")
+        return value

@@ -52,6 +52,9 @@ def gateway_settings(stage: Stage, data: Path, **given: object) -> Settings:
         "nats_url": stage.server.url,
         "nats_user": "gateway",
         "nats_password": stage.server.password("gateway"),
+        "agents_key": stage.issuer.seed,
+        "answers_password": stage.server.password("answers"),
+        "warden_password": stage.server.password("warden"),
     }
     return Settings.model_validate({**connection, **given})
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from pydantic import SecretStr
 
 from libs.contracts.streams import NAMES
 from libs.runtime import logging
@@ -125,7 +126,9 @@ async def keeper(
     signal: signal.Signals = KILL,
     **given: object,
 ) -> AsyncGenerator[Keeper]:
-    settings = gateway_settings(stage, data).model_dump() | {"nats_password": stage.server.password("gateway")}
+    known = gateway_settings(stage, data).model_dump()
+    shown = {name: value.get_secret_value() for name, value in known.items() if isinstance(value, SecretStr)}
+    settings = known | shown
     output = data / "keeper.log"
     orders = Orders({**settings, **given}, output, halt, signal)
     theirs, ours = _processes.Pipe()

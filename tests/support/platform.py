@@ -25,10 +25,12 @@ from libs.contracts.permissions import permissions
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.subjects import STATE, TOOL_ENGINE
 from libs.contracts.tools import ToolRecorded
-from libs.runtime import loopback
+from libs.runtime import loopback, nats_issuer
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision, provisioned
 from libs.runtime.bus.records import Record, Records
+from libs.runtime.nats_credentials import write_for_owner
+from libs.runtime.nats_keys import Issuer, new_issuer
 from tests.support.nats_server import NatsServer, nats_binaries, running_nats
 from tests.support.platform_api import Accepted, Api
 from tests.support.platform_engine import OtherHand
@@ -182,10 +184,12 @@ async def split_platform(
 ) -> AsyncGenerator[Platform]:
     """Each service as processes of its own: one of each, unless `replicas` says `orchestrator=2`; 0 leaves it out."""
     async with AsyncExitStack() as stack:
-        server = await stack.enter_async_context(running_nats(nats_binaries()[version], users=permissions()))
+        issuer = new_issuer()
+        running = running_nats(nats_binaries()[version], users=permissions(), issuer=issuer.public)
+        server = await stack.enter_async_context(running)
         platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url, **(environment or {})})
         platform.nats = server
-        _write_credentials(platform.data, server)
+        _write_credentials(platform.data, server, issuer)
         platform.nats_url = server.url
         platform.bus = await stack.enter_async_context(platform.as_user("platform"))
         ack_wait = float(platform.environment["MACHETE_ACK_WAIT"])
@@ -261,11 +265,12 @@ def _left(platform: Platform) -> dict[int, str]:
     return belonging_to(platform.data)
 
 
-def _write_credentials(data: Path, server: NatsServer) -> None:
+def _write_credentials(data: Path, server: NatsServer, issuer: Issuer) -> None:
     folder = data / "nats"
     folder.mkdir(mode=0o700)
     passwords = {user: server.password(user) for user in server.settings.users}
     (folder / "credentials.json").write_text(json.dumps(passwords))
+    write_for_owner(folder / nats_issuer.NAME, {"public": issuer.public, "seed": issuer.seed})
 
 
 _given: set[int] = set()

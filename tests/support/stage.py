@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 from libs.contracts.permissions import Permissions, permissions
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision
+from libs.runtime.nats_keys import Issuer, new_issuer
 from tests.support.nats_server import NatsServer, nats_binaries, running_nats
 
 WITNESS = "witness"
@@ -27,12 +28,13 @@ async def eventually(holds: Callable[[], Awaitable[bool] | bool], what: str, wit
 
 
 class Stage:
-    """`witness` says what services say, and looks at what they do."""
+    """`witness` says what services say, and looks at what they do. `issuer` signs which agents may connect."""
 
     witness: Bus
 
-    def __init__(self, server: NatsServer, stack: AsyncExitStack) -> None:
+    def __init__(self, server: NatsServer, stack: AsyncExitStack, issuer: Issuer) -> None:
         self.server = server
+        self.issuer = issuer
         self._stack = stack
 
     async def bus(self, user: str) -> Bus:
@@ -63,8 +65,10 @@ class Stage:
 
 @asynccontextmanager
 async def staged(version: str = "newest") -> AsyncGenerator[Stage]:
-    async with running_nats(nats_binaries()[version], users=USERS) as server, AsyncExitStack() as stack:
-        stage = Stage(server, stack)
+    issuer = new_issuer()
+    running = running_nats(nats_binaries()[version], users=USERS, issuer=issuer.public)
+    async with running as server, AsyncExitStack() as stack:
+        stage = Stage(server, stack, issuer)
         await provision(await stage.bus("platform"), ack_wait=10.0)
         stage.witness = await stage.bus(WITNESS)
         yield stage

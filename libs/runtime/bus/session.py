@@ -45,12 +45,13 @@ async def session(settings: Settings, service: str) -> AsyncGenerator[Session]:
         ) as bus,
         asyncio.TaskGroup() as group,
     ):
-        watching = group.create_task(_break_when(closed))
+        watching = group.create_task(break_when(closed))
         yield Session(bus, await provisioned(bus), timing_of(settings))
         watching.cancel()
 
 
-async def _break_when(closed: asyncio.Event) -> None:
+async def break_when(closed: asyncio.Event) -> None:
+    """For a task group: raises `ConnectionLost` once this is set."""
     await closed.wait()
     raise ConnectionLost("the connection to NATS was closed for good")
 

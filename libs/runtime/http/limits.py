@@ -63,7 +63,7 @@ class Bodies:
             if received > self.limit:
                 raise self._too_large()
             if not message.get("more_body", False):
-                _refuse_broken_text(b"".join(chunks))
+                refuse_broken_text(b"".join(chunks))
                 chunks.clear()
             return message
 
@@ -79,7 +79,8 @@ class Bodies:
         )
 
 
-def _refuse_broken_text(body: bytes) -> None:
+def refuse_broken_text(body: bytes) -> None:
+    """Raises `Problem` (400)."""
     if b"\\u" not in body:
         return
     try:

@@ -7,6 +7,7 @@ One thread does all of it, so that the event loop waits for no disk and no netwo
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -140,6 +141,8 @@ def _revision(engine: Engine) -> str | None:
 
 def _migrate(engine: Engine) -> None:
     """Alembic is imported here, since this happens once in the life of a database."""
+    # It tells of each of its plugins as it is imported.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     from alembic import command
     from alembic.config import Config
     from alembic.util import CommandError
