@@ -35,7 +35,7 @@ NATS_USERS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
 }
 """The users whose passwords a service gets. `platform` stays with this program."""
-DATABASES: tuple[str, ...] = ("status",)
+DATABASES = ("gateway", "status")
 """Services with a database; it and its owner are called like the service."""
 SUPERUSER = "postgres"
 ROOT = 0
