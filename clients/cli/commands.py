@@ -143,6 +143,7 @@ def logs(
     what: Annotated[str, typer.Argument(metavar="NAME", help="A tool's name, or an operation's id.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Only so many of the last lines.")] = None,
+    service: Annotated[str | None, typer.Option(help="Only what this service of a stack prints.")] = None,
     json: Json = False,
 ) -> None:
     """What a tool prints, or what an operation printed. With --json, one object a line."""
@@ -150,10 +151,13 @@ def logs(
 
     api = _api()
     if _is_operation(what):
-        lines = api.lines(f"{_operation(what)}/log", follow=follow)
-    else:
-        lines = api.lines(f"{_tool(what)}/logs", follow=follow, tail=tail)
-    show_lines(lines, tail if _is_operation(what) else None, json=json)
+        return show_lines(api.lines(f"{_operation(what)}/log", follow=follow), tail, json=json)
+    services: list[str] = []
+    if not json and service is None:
+        tool = api.get(_tool(what))
+        services = [each["name"] for each in tool["services"]] if tool["kind"] == "stack" else []
+    lines = api.lines(f"{_tool(what)}/logs", follow=follow, tail=tail, service=service)
+    show_lines(lines, None, services=services, json=json)
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from clients.cli.api import Api
@@ -11,6 +11,7 @@ from clients.cli.exits import Ending
 from clients.cli.output import ago, console, facts, note, print_json, print_json_line, safe, table
 
 MOST_OF_A_LOG = 20
+COLORS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
 def show_tools(tools: list[dict[str, Any]]) -> None:
@@ -38,6 +39,7 @@ def show_tool(tool: dict[str, Any]) -> None:
     facts(
         [
             ("name", tool["name"]),
+            ("kind", tool["kind"]),
             ("state", tool["state"]),
             ("reason", tool["reason"]),
             ("since", ago(tool["since"])),
@@ -57,7 +59,8 @@ def show_tool(tool: dict[str, Any]) -> None:
     if tool["services"]:
         print()
         table(
-            ("SERVICE", "STATE", "HEALTH"), ((each["name"], each["state"], each["health"]) for each in tool["services"])
+            ("SERVICE", "STATE", "HEALTH"),
+            ((each["name"], _service_state(each), _health(each)) for each in tool["services"]),
         )
 
 
@@ -138,14 +141,26 @@ def _show_lines(lines: Any) -> None:
             note(f"  {line}")
 
 
-def show_lines(lines: Iterator[dict[str, Any]], tail: int | None, *, json: bool) -> None:
-    """`tail`: only so many of the last, where the platform was not asked for that."""
+def show_lines(lines: Iterator[dict[str, Any]], tail: int | None, *, services: Sequence[str] = (), json: bool) -> None:
+    """`tail`: only so many of the last, where the platform was not asked for that. `services` are told apart."""
     chosen: Iterable[dict[str, Any]] = lines if tail is None else deque(lines, maxlen=tail)
+    width = max((len(name) for name in services), default=0)
     for line in chosen:
         if json:
             print_json_line(line)
+        elif services:
+            _print_of_service(line, services, width)
         else:
             print(safe(line["text"]), flush=True)
+
+
+def _print_of_service(line: dict[str, Any], services: Sequence[str], width: int) -> None:
+    from rich.text import Text
+
+    name = line["service"]
+    color = COLORS[services.index(name) % len(COLORS)] if name in services else "white"
+    text = Text(f"{safe(name):<{width}} | ", style=color)
+    console().print(text.append(safe(line["text"]), style="default"), soft_wrap=True)
 
 
 def show_version(*, json: bool) -> None:
@@ -173,6 +188,18 @@ def _platform() -> tuple[str | None, str | None]:
         return str(Api(place.Place(url, "")).get("/api/health", patience=5).get("version")), url
     except Ending:
         return None, url
+
+
+def _service_state(service: dict[str, Any]) -> str:
+    code = service["exit_code"]
+    if service.get("job") and code == 0:
+        return "done"
+    return f"{service['state']} ({code})" if code is not None else str(service["state"])
+
+
+def _health(service: dict[str, Any]) -> str:
+    """A service without a health check of its own says nothing of it."""
+    return "" if service["health"] == "none" else str(service["health"])
 
 
 def _version(tool: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Send
 from starlette.websockets import WebSocketDisconnect
 
+from libs.contracts.names import TOKEN
 from libs.contracts.streams import EVENTS
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Replaced, extent
@@ -121,11 +122,13 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         name: Annotated[str, Path(max_length=64)],
         follow: bool = False,
         tail: Annotated[int | None, Query(ge=0, le=MOST_LINES)] = None,
+        service: Annotated[str | None, Query(pattern=f"^{TOKEN}$", description="Only this one of a stack.")] = None,
     ) -> NdJson:
         """What a tool's services print, as NDJSON `{time, service, text}`: what is kept of it, or its last lines."""
         there = views()
         tool = await there.tool(name)
-        return NdJson(tool_log(there.bus, tool.entry.id, follow=follow, tail=tail), request)
+        _check_service(tool, service)
+        return NdJson(tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail), request)
 
     @router.websocket("/live")
     async def live(
@@ -145,6 +148,13 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         await _talk(websocket, session)
 
     return router
+
+
+def _check_service(tool: ToolRow, service: str | None) -> None:
+    known = [each.name for each in tool.entry.services]
+    if service is not None and service not in known:
+        said = f"{tool.entry.name} has no service {service}; it has {', '.join(known) or 'none yet'}."
+        raise Problem(404, "service_unknown", "There is no such service", said)
 
 
 async def _talk(websocket: WebSocket, session: LiveSession) -> None:

@@ -98,19 +98,21 @@ async def _end_of_log(bus: Bus, lookup: Lookup, operation: str, subject: str) ->
         await asyncio.gather(finding, return_exceptions=True)
 
 
-async def tool_log(bus: Bus, tool: str, *, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
-    """Of all the tool's services; `tail` lines of what is kept (None: all of it), then what comes."""
+async def tool_log(
+    bus: Bus, tool: str, *, service: str | None = None, follow: bool, tail: int | None
+) -> AsyncGenerator[bytes]:
+    """Of one of the tool's services, or all; `tail` lines of what is kept (None: all of it), then what comes."""
     now = (await extent(bus, LOGS)).last
     printer = Printer(with_service=True)
-    for chunk, skip in await _newest(bus, tool, now, tail) if tail is not None else []:
+    for chunk, skip in await _newest(bus, tool, now, tail, service) if tail is not None else []:
         yield printer.print(chunk, skip)
     if tail is None:
-        async with aclosing(_history(bus, tool, now)) as history:
+        async with aclosing(_history(bus, tool, now, service)) as history:
             async for kept in history:
                 yield printer.printed(kept)
     if not follow:
         return
-    async with aclosing(read(bus, LOGS, [LOG.filter(tool=tool)], now)) as items:
+    async with aclosing(read(bus, LOGS, [_subjects(tool, service)], now)) as items:
         async for item in items:
             if isinstance(item, Kept) and _is_service(item.subject):
                 yield printer.printed(item)
@@ -124,10 +126,10 @@ async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine
     return [(chunk.source, line) for chunk, skip in chunks for line in chunk.lines[skip:]]
 
 
-async def _newest(bus: Bus, tool: str, now: int, tail: int) -> list[tuple[LogChunk, int]]:
+async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None = None) -> list[tuple[LogChunk, int]]:
     """Chunks with the last lines, each with how many of its own to skip. None is empty: `tail` of them are enough."""
     newest: deque[Kept] = deque(maxlen=tail)
-    async with aclosing(_history(bus, tool, now)) as history:
+    async with aclosing(_history(bus, tool, now, service)) as history:
         async for kept in history:
             newest.append(kept)
     chunks = [chunk for kept in newest if (chunk := chunk_of(kept)) is not None]
@@ -141,8 +143,8 @@ async def _newest(bus: Bus, tool: str, now: int, tail: int) -> list[tuple[LogChu
     return found
 
 
-async def _history(bus: Bus, tool: str, now: int) -> AsyncGenerator[Kept]:
-    subjects = [subject for subject in await subjects_of(bus, LOGS, LOG.filter(tool=tool)) if _is_service(subject)]
+async def _history(bus: Bus, tool: str, now: int, service: str | None) -> AsyncGenerator[Kept]:
+    subjects = [each for each in await subjects_of(bus, LOGS, _subjects(tool, service)) if _is_service(each)]
     if not subjects:
         return
     async with aclosing(read_until_now(bus, LOGS, subjects)) as history:
@@ -150,6 +152,10 @@ async def _history(bus: Bus, tool: str, now: int) -> AsyncGenerator[Kept]:
             if kept.sequence > now:
                 return
             yield kept
+
+
+def _subjects(tool: str, service: str | None) -> str:
+    return LOG.filter(tool=tool) if service is None else LOG.build({"tool": tool, "source": service})
 
 
 def _is_service(subject: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.contracts.queries import ShowOperation
 from libs.contracts.streams import LOGS
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
@@ -131,6 +132,22 @@ async def test_a_tools_lines_come_with_their_service_and_without_its_operations(
             ("side", "side 0"),
             ("main", "main 2"),
         ]
+
+
+async def test_the_lines_of_one_service_alone_are_shown_if_it_is_asked_for(status: Running) -> None:
+    install = await installed(status, "one")
+    await status.say(chunk(install.tool, "main", 0, 2), chunk(install.tool, "side", 0), chunk(install.tool, "main", 2))
+    lines = await get(status, "/api/v1/tools/one/logs", service="main", tail=2)
+    assert texts(lines) == ["main 1", "main 2"]
+    assert texts(await get(status, "/api/v1/tools/one/logs", service="main")) == ["main 0", "main 1", "main 2"]
+
+
+async def test_whoever_asks_for_a_service_that_is_not_there_is_told_which_are(status: Running) -> None:
+    install = await installed(status, "known")
+    await status.ask(ShowOperation(operation=install.id, wait=10))
+    response = await status.http.client.get("/api/v1/tools/known/logs", params={"service": "other"})
+    assert (response.status_code, response.json()["code"]) == (404, "service_unknown")
+    assert "known has no service other; it has main." in response.text
 
 
 async def test_a_tail_is_the_last_lines(status: Running) -> None:
