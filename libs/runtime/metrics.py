@@ -19,6 +19,7 @@ from prometheus_client import (
     Histogram,
     PlatformCollector,
     ProcessCollector,
+    disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -26,6 +27,9 @@ from libs.contracts.problems import Failure
 from libs.runtime.version import VERSION
 
 Outcome = Literal["succeeded", "failed", "cancelled", "fenced", "retried", "discarded"]
+
+# A second series for each counter, with the time of its first count: Prometheus would store it and nobody ask for it.
+disable_created_metrics()
 
 REGISTRY = CollectorRegistry()
 ProcessCollector(registry=REGISTRY)

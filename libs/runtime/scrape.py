@@ -81,4 +81,5 @@ def looked_up(look: Look) -> Generator[None]:
 async def answer() -> bytes:
     """Everything, as Prometheus reads it; takes at most `PATIENCE` seconds, however many do not answer."""
     await asyncio.gather(*(looker.look() for looker in tuple(_lookers)))
-    return metrics.render()
+    # Beside the event loop: it takes as long as fifty requests.
+    return await asyncio.to_thread(metrics.render)
