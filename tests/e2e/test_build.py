@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import pytest
 
 from tests.support.platform import Platform
 from tests.support.platform_api import Api
 from tests.support.platform_checks import fresh
 from tests.support.platform_tools import Files, web
+
+KEPT = ("state", "desired", "since", "urls", "release")
 
 
 async def installed(platform: Platform, files: Files | None = None, **body: bool) -> tuple[str, str]:
@@ -66,10 +69,29 @@ async def test_a_running_tool_goes_on_in_its_container_while_it_is_built_again(p
     assert image in (await platform.hand.seen(tool)).images
     assert (await platform.hand.inspect(tool))["Id"] == container
     after = await api.tool(name)
-    kept = ("state", "desired", "since", "urls", "release")
-    assert [after[field] for field in kept] == [before[field] for field in kept]
+    assert [after[field] for field in KEPT] == [before[field] for field in KEPT]
     async with httpx.AsyncClient() as client:
         assert (await client.get(after["urls"][0])).text == "steady"
+
+
+@pytest.mark.parametrize("running", [False, True])
+async def test_a_stack_is_built_again_as_well(platform: Platform, api: Api, running: bool) -> None:
+    files = web("of a stack")
+    del files["machete.yml"]
+    files["compose.yaml"] = b"services:\n  web:\n    build: .\n    ports: ['8080']\n"
+    name, tool = await installed(platform, files, start=running)
+    (image,) = (await platform.hand.seen(tool)).images
+    before, containers = await api.tool(name), await platform.hand.running(tool)
+    assert (before["kind"], before["state"]) == ("stack", "running" if running else "stopped")
+    await asyncio.to_thread(platform.hand.sdk.remove_image, image, force=True)
+    ended = await api.done(await api.build(name))
+    assert ended["state"] == "succeeded", ended
+    assert image in (await platform.hand.seen(tool)).images
+    after = await api.tool(name)
+    assert [after[field] for field in KEPT] == [before[field] for field in KEPT]
+    assert await platform.hand.running(tool) == containers
+    assert (await api.done(await api.start(name)))["state"] == "succeeded"
+    assert (await api.tool(name))["state"] == "running"
 
 
 async def test_a_build_that_fails_or_is_cancelled_leaves_the_tool_as_it_is(platform: Platform, api: Api) -> None:
