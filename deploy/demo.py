@@ -1,9 +1,9 @@
-"""`make demo`: a platform of its own, an example published over Git, installed, started, and proven to answer.
+"""`make demo`: a platform of its own; a tool and a stack published over Git, installed, started, and seen to work.
 
     python -m deploy.demo [--once]
 
 Everything it does goes through the `machete` command, as a user would do it. Its data is in `.machete/demo`;
-leaving removes the tool it installed and stops the platform.
+leaving removes the tools it installed and stops the platform.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import urllib.request
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 from deploy.githost import GitHost
@@ -26,10 +27,12 @@ from deploy.setup.images import build_args
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / ".machete" / "demo"
-EXAMPLE = ROOT / "examples" / "hello-web"
+TOOL = ROOT / "examples" / "hello-web"
+STACK = ROOT / "examples" / "log-digest"
 MACHETE = Path(sys.executable).with_name("machete")
 PORT = "0"
 STARTS_WITHIN = 60.0
+DIGESTS_WITHIN = 60.0
 
 
 class DemoFailed(Exception):
@@ -40,24 +43,28 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with GitHost(_fresh(DATA.parent / "git")) as host, _platform() as environment:
-            url = host.publish(EXAMPLE)
-            say(f"Published {EXAMPLE.relative_to(ROOT)} as a Git repository: {url}")
-            address = _install(url, environment)
+            hello = _install(host, TOOL, environment)
+            with urllib.request.urlopen(hello, timeout=10) as answer:
+                say(f"GET {hello} -> {answer.status}, {len(answer.read())} bytes\n")
+            digest = _install(host, STACK, environment)
+            _machete("show", STACK.name, environment=environment)
+            _digest(digest, environment)
             _machete("list", environment=environment)
-            _machete("logs", "hello-web", environment=environment)
-            say(f"\n  The tool answers at {address}\n")
+            say(f"\n  One container, {TOOL.name}, answers at {hello}")
+            say(f"  A stack of four services, {STACK.name}, answers at {digest}\n")
             if "--once" not in arguments:
-                say("Try: machete list, machete logs -f hello-web (with the environment below). Ctrl-C ends the demo.")
+                say("Try: machete list, machete logs -f log-digest (with the environment below). Ctrl-C ends the demo.")
                 say(f"  export MACHETE_DATA={DATA}")
                 _wait_for_interrupt()
-            _machete("uninstall", "hello-web", "--yes", "--data", environment=environment)
+            for example in (TOOL, STACK):
+                _machete("uninstall", example.name, "--yes", "--data", environment=environment)
     except KeyboardInterrupt:
         say("\nInterrupted.")
         return 130
     except DemoFailed as failed:
         sys.stderr.write(f"demo: {failed}\n")
         return 1
-    say("The demo has come to its end; the example and the platform are gone again.")
+    say("The demo has come to its end; the examples and the platform are gone again.")
     return 0
 
 
@@ -66,19 +73,45 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def _install(url: str, environment: Mapping[str, str]) -> str:
-    """Installs and starts; returns the address at which the tool was seen to answer."""
-    if "hello-web" in _names(environment):
+def _install(host: GitHost, example: Path, environment: Mapping[str, str]) -> str:
+    """Publishes it, installs and starts it; returns the address at which it answers."""
+    url = host.publish(example)
+    say(f"Published {example.relative_to(ROOT)} as a Git repository: {url}")
+    if example.name in _names(environment):
         say("An earlier demo left its tool; removing it.")
-        _machete("uninstall", "hello-web", "--yes", "--data", "--now", environment=environment)
+        _machete("uninstall", example.name, "--yes", "--data", "--now", environment=environment)
     _machete("install", url, "--start", environment=environment)
-    shown = json.loads(_machete("show", "hello-web", "--json", environment=environment, quiet=True))
-    address = str(shown["urls"][0])
-    with urllib.request.urlopen(address, timeout=10) as answer:
-        if answer.status != 200:
-            raise DemoFailed(f"{address} answered {answer.status}")
-        say(f"GET {address} -> {answer.status}, {len(answer.read())} bytes")
-    return address
+    shown = json.loads(_machete("show", example.name, "--json", environment=environment, quiet=True))
+    return str(shown["urls"][0])
+
+
+def _digest(address: str, environment: Mapping[str, str]) -> None:
+    """Lets the stack work: what the platform's own installs printed, pasted into the page, becomes patterns."""
+    log = _machete("logs", _last_install(environment), environment=environment, quiet=True)
+    request = urllib.request.Request(f"{address}logs?title=the+build", data=log.encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        say(f"POST {address}logs ({len(log.splitlines())} lines of the build's log) -> {answer.status}")
+    digest = _digested(address)
+    say(f"GET {address}logs -> {digest['lines']} lines are {digest['found']} patterns; the most frequent:")
+    for pattern in digest["patterns"][:3]:
+        say(f"  {pattern['lines']:>4} x {pattern['pattern'][:90]}")
+    _machete("logs", STACK.name, "--tail", "3", environment=environment)
+
+
+def _last_install(environment: Mapping[str, str]) -> str:
+    page = json.loads(_machete("operations", "--tool", STACK.name, "--json", environment=environment, quiet=True))
+    return str(page["operations"][-1]["id"])
+
+
+def _digested(address: str) -> dict[str, Any]:
+    give_up = time.monotonic() + DIGESTS_WITHIN
+    while time.monotonic() < give_up:
+        with urllib.request.urlopen(f"{address}logs", timeout=10) as answer:
+            newest = json.loads(answer.read())[0]
+        if newest["lines"] is not None:
+            return newest
+        time.sleep(0.2)
+    raise DemoFailed(f"the worker of {STACK.name} did nothing within {DIGESTS_WITHIN:g} seconds")
 
 
 def _names(environment: Mapping[str, str]) -> list[str]:

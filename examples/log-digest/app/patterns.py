@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 MOST_CHARACTERS = 300
 
-# What varies, the most telling first: a time has numbers in it, and an address too.
+# What varies, the most telling first: a time has numbers in it, and an address too. A group that matched is kept.
 _TIME = r"\d\d:\d\d:\d\d(?:[.,]\d+)?"
 _VARIABLES = (
     ("<time>", re.compile(rf"\d{{4}}-\d\d-\d\d[T ]{_TIME}(?:Z|[+-]\d\d:?\d\d)?|\b{_TIME}")),
@@ -15,7 +15,7 @@ _VARIABLES = (
     ("<id>", re.compile(r"\b(?=[a-f]*\d)[0-9a-f]{7,64}\b", re.IGNORECASE)),
     ("<address>", re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b")),
     ("<path>", re.compile(r"(?<![\w/])/[\w.+@-]+(?:/[\w.+@-]+)+")),
-    ("<text>", re.compile(r'"[^"]*"(?!\s*:)|\'[^\']*\'')),
+    ("<text>", re.compile(r'("[^"]*"\s*:)|"[^"]*"|\'[^\']*\'')),
     ("<n>", re.compile(r"(?<![\w<])[-+]?\d+(?:\.\d+)?")),
 )
 
@@ -31,7 +31,7 @@ class Pattern:
 
 def pattern_of(line: str) -> str:
     for name, variable in _VARIABLES:
-        line = variable.sub(name, line)
+        line = variable.sub(lambda found, name=name: found[1] if found.lastindex else name, line)
     return " ".join(line.split())[:MOST_CHARACTERS]
 
 

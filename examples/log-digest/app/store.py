@@ -50,10 +50,15 @@ def keep(log: int, patterns: list[Pattern]) -> None:
 
 
 def overview(most: int = 20) -> list[dict[str, Any]]:
-    """The last logs, newest first, each with its patterns; `lines` is None while the worker has not got to it."""
+    """The last logs, newest first, each with its most frequent patterns.
+
+    `found` is how many there are; `lines` is None while the worker has not got to it.
+    """
     with database() as opened:
         logs = opened.execute(
-            "select id, title, pasted_at::text, lines from logs order by id desc limit %s", (most,)
+            "select id, title, pasted_at::text, lines, (select count(*) from patterns where log = logs.id) as found "
+            "from logs order by id desc limit %s",
+            (most,),
         ).fetchall()
         for log in logs:
             log["patterns"] = opened.execute(
