@@ -34,6 +34,29 @@ OPENED: dict[str, Files] = {
         "compose.yaml": "include: [{path: i.yml, project_directory: ../../..}]",
         "i.yml": "services: {a: {image: x, env_file: canary.env}}",
     },
+    "include, folder taken back": {
+        "compose.yaml": "include: [{path: p/i.yml, project_directory: !reset p/q/r/s/t}]",
+        "p/i.yml": "services: {a: {image: x, env_file: ../../../../canary.env}}",
+    },
+    "include, taken back by a merge": {
+        "compose.yaml": "include: [{<<: !reset {project_directory: p/q/r/s/t}, path: p/i.yml}]",
+        "p/i.yml": "services: {a: {image: x, env_file: ../../../../canary.env}}",
+    },
+    "include, first path taken back": {
+        "compose.yaml": "include: [{path: [!reset p/q/r/s/t/j.yml, p/i.yml]}]",
+        "p/q/r/s/t/j.yml": "services: {b: {image: x}}",
+        "p/i.yml": "services: {a: {image: x, env_file: ../../../../canary.env}}",
+    },
+    "include, two paths": {
+        "compose.yaml": "include: [{<<: [{path: p/i.yml}, {path: p/q/r/s/t/i.yml}]}]",
+        "p/i.yml": "services: {a: {image: x, env_file: ../../../../canary.env}}",
+        "p/q/r/s/t/i.yml": "services: {b: {image: x}}",
+    },
+    "include, two paths in turn": {
+        "compose.yaml": "include: [{<<: {path: p/q/r/s/t/i.yml}, path: p/i.yml}]",
+        "p/i.yml": "services: {a: {image: x, env_file: ../../../../canary.env}}",
+        "p/q/r/s/t/i.yml": "services: {b: {image: x}}",
+    },
     "extends": {"compose.yaml": "services: {a: {extends: {file: YML, service: s}}}"},
     "extends, upwards": {"compose.yaml": "services: {a: {extends: {file: ../../../canary.yml, service: s}}}"},
     "extends, merged": {"compose.yaml": "x-e: &e {file: YML}\nservices: {a: {extends: {<<: *e, service: s}}}"},

@@ -7,7 +7,7 @@ from elsewhere), both are kept, so that whoever looks for a path finds all that 
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import yaml
@@ -28,13 +28,17 @@ _ODD = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff]|\r(?!
 
 @dataclass(frozen=True, eq=False)
 class Node:
-    """A scalar has only `text`, a list only `items`, a mapping only `pairs`: with what it takes over by `<<`."""
+    """A scalar has only `text`, a list only `items`, a mapping only `pairs`: with what it takes over by `<<`.
+
+    `tagged` by `!reset` or `!override`, it may be gone when Compose has merged its files.
+    """
 
     line: int
     text: str | None = None
     items: tuple["Node", ...] | None = None
     pairs: tuple[tuple[str, "Node"], ...] | None = None
     empty: bool = False
+    tagged: bool = False
 
     def named(self, key: str) -> Iterator["Node"]:
         """All that stands under a key, however it is cased: Compose's decoder takes `PATH` for `path`."""
@@ -110,6 +114,8 @@ class _Reader:
         else:
             assert isinstance(event, yaml.ScalarEvent)
             node = _scalar(event)
+        if getattr(event, "tag", None) in _COMPOSE_TAGS:
+            node = replace(node, tagged=True)
         anchor: str | None = getattr(event, "anchor", None)
         if anchor is not None:
             self._anchors[anchor] = (node, self._nodes - before)
@@ -143,8 +149,8 @@ class _Reader:
 
     def _taken(self, merged: Node) -> Iterator[tuple[str, Node]]:
         for other in merged.texts():
-            if other.pairs is None:
-                invalid(self.file, other.line, "<< takes over a mapping, or a list of mappings")
+            if other.pairs is None or other.tagged or merged.tagged:
+                invalid(self.file, other.line, "<< takes over a mapping, or a list of mappings, without a tag")
             yield from other.pairs
 
     def _sequence(self, start: yaml.Event, depth: int) -> Node:

@@ -97,16 +97,19 @@ class _Reading:
     def _includes(self, file: _File, node: Node) -> None:
         if node.items is None:
             invalid(str(file.path), node.line, "include is a list of paths")
+        # With an entry taken back, paths would be resolved against another folder than they seem to be.
+        if tagged := next(_tagged(node), None):
+            invalid(str(file.path), tagged.line, "what is included is written without !reset and !override", "include")
         for index, item in enumerate(node.items):
             self._include(file, f"include[{index}]", item)
 
     def _include(self, file: _File, key: str, item: Node) -> None:
-        if item.pairs is not None and any(name.casefold() not in _INCLUDE_KEYS for name, _ in item.pairs):
+        if any(name not in _INCLUDE_KEYS for name, _ in item.pairs or ()):
             invalid(str(file.path), item.line, "an include has only path, env_file and project_directory", key)
         if item.items is not None:
             invalid(str(file.path), item.line, _A_PATH, key)
-        given = item.named("path") if item.pairs is not None else iter((item,))
-        paths = [_inside(file, key, text) for node in given for text in _texts(file, key, node)]
+        given = item.named("path") if item.pairs is not None else (item,)
+        paths = [[_inside(file, key, text) for text in _texts(file, key, node)] for node in given]
         folders = [
             _inside(file, f"{key}.project_directory", text)
             for node in item.named("project_directory")
@@ -116,8 +119,8 @@ class _Reading:
             for text in _texts(file, key, node):
                 _inside(file, f"{key}.env_file", text)
         # Compose passes over what an extended file includes.
-        for base in folders or [path.parent for path in paths[:1]]:
-            for path in paths if not file.extended else ():
+        for base in folders or [some[0].parent for some in paths if some]:
+            for path in (path for some in paths for path in some if not file.extended):
                 self.visit(path, base, (*file.chain, file.path))
 
     def _service(self, file: _File, name: str, service: Node) -> None:
@@ -158,6 +161,13 @@ class _Reading:
                     done.add(service)
                     way.append(service)
                     rest += [(other, depth + 1) for other in self._extends.get(service, {})]
+
+
+def _tagged(node: Node) -> Iterator[Node]:
+    if node.tagged:
+        yield node
+    for inner in (*(node.items or ()), *(value for _, value in node.pairs or ())):
+        yield from _tagged(inner)
 
 
 def _check_listed(file: _File, key: str, node: Node) -> None:
