@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -133,6 +134,7 @@ class Server:
             },
         )
         event.listen(engine, "connect", self._connected)
+        event.listen(engine, "do_executemany", _one_by_one)
         moment = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
         return prepared(Opened(engine, engine.execution_options(**moment)))
 
@@ -146,6 +148,13 @@ class Server:
 
     def _connected(self, connection: psycopg.Connection[Any], _record: object) -> None:
         self._connections[:] = [connection]
+
+
+def _one_by_one(cursor: Any, statement: str, rows: Sequence[Any], _context: object) -> bool:
+    """Without the driver's pipeline: of one frozen inside it the server believes that it is at work, for ever."""
+    for row in rows:
+        cursor.execute(statement, row)
+    return True
 
 
 def sqlite(url: str) -> Opened:

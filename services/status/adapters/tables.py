@@ -70,6 +70,7 @@ class DatabaseTables:
         self._database = database
         self._thread = ThreadPoolExecutor(1, "status-tables")
         self._opened: Opened | None = None
+        self._over = False
         # What the tables said when they were asked, and what they must hold since: others may write into them.
         self._found: Place | None = None
         self._reached: Place | None = None
@@ -80,6 +81,7 @@ class DatabaseTables:
 
     async def close(self) -> None:
         """Cuts off what does not end by itself: no server may keep a process from stopping."""
+        self._over = True
         closing = asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         _, hanging = await asyncio.wait([closing], timeout=PROBE_PATIENCE)
         if hanging:
@@ -199,7 +201,7 @@ class DatabaseTables:
             try:
                 return self._attempt(work, reading)
             except DBAPIError as problem:
-                if not problem.connection_invalidated:
+                if self._over or not problem.connection_invalidated:
                     raise
                 log.info("the connection to the status database was lost; it is opened again", database=self.label)
                 return self._attempt(work, reading)
