@@ -6,13 +6,9 @@ looked at here.
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
 
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from libs.contracts.permissions import permissions
@@ -22,8 +18,8 @@ from libs.runtime.bus.connection import inbox_prefix
 from tests.contracts.samples import SAMPLES
 from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
 from tests.support.stage import USERS, WITNESS
+from tests.support.voice import speaking
 
-REFUSAL = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"')
 SERVICES = ("gateway", "installer", "orchestrator", "status")
 STORES = [*(stream.name for stream in STREAMS), f"KV_{NAMES.name}", f"OBJ_{SOURCES.name}"]
 
@@ -32,49 +28,6 @@ STORES = [*(stream.name for stream in STREAMS), f"KV_{NAMES.name}", f"OBJ_{SOURC
 async def server(request: pytest.FixtureRequest) -> AsyncGenerator[NatsServer]:
     async with running_nats(nats_binaries()[request.param], users=USERS) as server:
         yield server
-
-
-class Voice:
-    """A connection of one user, and what the server refused it."""
-
-    def __init__(self) -> None:
-        self.client: Client
-        self._refusals: list[str] = []
-
-    async def hear(self, problem: Exception) -> None:
-        self._refusals.append(str(problem))
-
-    async def refused(self) -> set[str]:
-        """The subjects refused so far, in lower case as the client hands them on."""
-        await self.client.flush()
-        await asyncio.sleep(0.02)
-        await self.client.flush()
-        said = (
-            re.search(r'permissions violation for (?:publish|subscription) to "([^"]*)"', each)
-            for each in self._refusals
-        )
-        return {each[1] for each in said if each is not None}
-
-    async def refused_of(self, subjects: Iterable[str], *, subscribing: bool = False) -> set[str]:
-        """Those of these subjects that the server refuses."""
-        tried = list(dict.fromkeys(subjects))
-        for subject in tried:
-            if subscribing:
-                await self.client.subscribe(subject)
-            else:
-                await self.client.publish(subject, b"?")
-        refused = await self.refused()
-        return {subject for subject in tried if subject.lower() in refused}
-
-
-@asynccontextmanager
-async def speaking(server: NatsServer, user: str) -> AsyncGenerator[Voice]:
-    voice = Voice()
-    voice.client = await server.connect(user, error_cb=voice.hear)
-    try:
-        yield voice
-    finally:
-        await voice.client.close()
 
 
 @pytest.mark.parametrize("user", SERVICES)

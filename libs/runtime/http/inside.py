@@ -9,6 +9,7 @@ from typing import cast
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, FastAPI
+from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.middleware.exceptions import ExceptionMiddleware
@@ -57,7 +58,9 @@ class Inside:
         }
         app = FastAPI(openapi_url=None)
         handle_problems(app)
-        self._app = Bodies(ExceptionMiddleware(self._dispatch, handlers=app.exception_handlers))
+        self._app = Bodies(
+            ExceptionMiddleware(AsyncExitStackMiddleware(self._dispatch), handlers=app.exception_handlers)
+        )
         self._state = app
 
     def query_of(self, method: str, path: str) -> frozenset[str]:
