@@ -59,7 +59,7 @@ def well() -> Group:
             Panel(
                 "Connected to NATS",
                 "0 for one service: its network or its credentials; for all of them: the NATS server is away.",
-                _lines((f"min by (service) (machete_nats_connected{{{HERE}}})", "{{service}}")),
+                _lines((f"min by (service, user) (machete_nats_connected{{{HERE}}})", "{{user}}")),
                 kind="stat",
                 limit=1,
                 red_below=True,
@@ -79,7 +79,7 @@ def well() -> Group:
                 "Trouble with NATS",
                 "Lost connections: look at the server's own log. `refused`: a stream or its disk is full.",
                 _lines(
-                    (_rate("machete_nats_disconnects_total", "service", where=HERE), "{{service}} lost it"),
+                    (_rate("machete_nats_disconnects_total", "user", where=HERE), "{{user}} lost it"),
                     (
                         _rate("machete_nats_publish_troubles_total", "stream", "trouble", where=HERE, quiet=True),
                         "{{stream}} {{trouble}}",

@@ -89,14 +89,16 @@ check_ok = _gauge(
 )
 nats_connected = _gauge(
     "machete_nats_connected",
-    "1 while this service is connected to NATS.",
+    "1 while a connection to NATS is up, by the service that has it and its NATS user.",
     "service",
+    "user",
     answers="Is the bus there?",
 )
 nats_disconnects = _counter(
     "machete_nats_disconnects_total",
     "Connections to NATS that were lost.",
     "service",
+    "user",
     answers="Is the bus shaky?",
 )
 publish_troubles = _counter(

@@ -146,7 +146,7 @@ async def test_alerts_are_loaded_and_their_questions_can_be_asked(watched: Watch
         ("max(machete_running_messages)", 0),
         ("max(machete_projection_lag_events)", 0),
         ("min(machete_check_ok)", 1),
-        ("count(machete_nats_connected == 1)", 4),
+        ("count(count by (service) (machete_nats_connected == 1))", 4),
         ("min(machete_queue_askers) > bool 0", 1),
         ('sum(machete_nats_publish_troubles_total{trouble="retried"}) > bool 0', 1),
         ('sum(machete_deliveries_total{repeated="yes"}) > bool 0', 1),

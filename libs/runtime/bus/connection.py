@@ -289,6 +289,7 @@ async def connect(
     """A connection that reconnects for ever; `on_closed` is told if it ends all the same."""
     holder: list[Bus] = []
     leaving = False
+    line = source.partition("/")[0], user
 
     async def noted(problem: Exception) -> None:
         if not leaving:
@@ -296,13 +297,13 @@ async def connect(
 
     async def reconnected() -> None:
         log.info("nats reconnected")
-        metrics.nats_connected.labels(service).set(1)
+        metrics.nats_connected.labels(*line).set(1)
         holder[0].reconnected()
 
     async def disconnected() -> None:
         if not leaving:
-            metrics.nats_connected.labels(service).set(0)
-            metrics.nats_disconnects.labels(service).inc()
+            metrics.nats_connected.labels(*line).set(0)
+            metrics.nats_disconnects.labels(*line).inc()
             log.warning("nats disconnected")
 
     async def closed() -> None:
@@ -329,13 +330,13 @@ async def connect(
     )
     bus = Bus(connection, source)
     holder.append(bus)
-    metrics.nats_connected.labels(service).set(1)
-    metrics.nats_disconnects.labels(service)
+    metrics.nats_connected.labels(*line).set(1)
+    metrics.nats_disconnects.labels(*line)
     try:
         yield bus
     finally:
         leaving = True
-        metrics.nats_connected.remove(service)
+        metrics.nats_connected.remove(*line)
         try:
             async with asyncio.timeout(5):
                 await connection.close()
