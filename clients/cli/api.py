@@ -31,6 +31,13 @@ class Api:
     def get(self, path: str, *, patience: float = PATIENCE, **query: object) -> dict[str, Any]:
         return _good(*self._call("GET", _with(path, query), {}, None, patience))
 
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        """Asked once: for what is no operation, and has no key."""
+        return _good(*self._call("POST", path, {}, body, PATIENCE))
+
+    def delete(self, path: str) -> None:
+        _good(*self._call("DELETE", path, {}, None, PATIENCE))
+
     def change(self, method: str, path: str, body: object = None, **query: object) -> dict[str, Any]:
         """An accepted change. Tried again where it is not known whether it was stored: the key makes it one."""
         headers = {"Idempotency-Key": secrets.token_urlsafe(16)}

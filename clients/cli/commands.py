@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from clients.cli import place
+from clients.cli import agents, place
 from clients.cli.api import Api
 from clients.cli.exits import INTERRUPTED, MEANINGS, USAGE, Ending
 from clients.cli.output import note, print_json
@@ -23,6 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+app.add_typer(agents.app, name="agent")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the end of it.")]
