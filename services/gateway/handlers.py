@@ -135,11 +135,19 @@ class Gateway:
             attempt += 1
 
     async def _abandoned(self, reservation: Reservation) -> bool:
-        waiting = await self._bus.next(COMMANDS, lane(reservation.tool), 1)
+        waiting = await self._has_unended(reservation.tool)
         record = await self._records.read(reservation.tool, reservation.operation)
         exists = await self._states.read(reservation.tool)
         events = [entry.event for entry in record.entries]
-        return is_abandoned(reservation, Findings(waiting is not None, events, exists is not None), time.time())
+        return is_abandoned(reservation, Findings(waiting, events, exists is not None), time.time())
+
+    async def _has_unended(self, tool: str) -> bool:
+        """Whether a command waits for the tool. One that has ended is still there until it is acknowledged."""
+        async for kept in self._bus.each(COMMANDS, lane(tool)):
+            command = readable(kept)
+            if command is None or not (await self._records.read(tool, command.operation)).ended:
+                return True
+        return False
 
     async def _publish(self, request: Request, command: ToolCommand) -> Acceptance:
         stored = await self._store(request, command)
