@@ -14,7 +14,7 @@ ALIVE_FOR = 30  # seconds that a word of the worker counts
 
 
 def database() -> psycopg.Connection[dict[str, Any]]:
-    return psycopg.connect(os.environ["DATABASE_URL"], autocommit=True, row_factory=dict_row)
+    return psycopg.Connection[dict[str, Any]].connect(os.environ["DATABASE_URL"], autocommit=True, row_factory=dict_row)
 
 
 def cache() -> "redis.Redis":

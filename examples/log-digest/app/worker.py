@@ -25,7 +25,7 @@ def main() -> int:
             queue.blmove(QUEUE, QUEUE, WAIT, "RIGHT", "RIGHT")
             continue
         _digest(int(number))
-        queue.lrem(QUEUE, -1, number)
+        queue.lrem(QUEUE, -1, str(number))
 
 
 def _digest(log: int) -> None:
