@@ -50,6 +50,7 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Wa
         await _lose_the_engine(watched, proxy)
         await stack.enter_async_context(platform.api.live("tools"))
         yield watched
+        assert platform.complaints() == []
 
 
 async def _work(platform: Platform) -> None:
