@@ -25,6 +25,7 @@ from tests.support.processes import state_of
 from tests.support.stage import Stage, eventually, staged
 
 ENDED_BADLY = "Traceback"
+PROCESSES_START_WITHIN = 60.0
 
 
 @dataclass
@@ -76,7 +77,11 @@ async def replicas(stage: Stage, url: str, folder: Path, number: int) -> AsyncGe
     try:
         for each in started:
             each.start()
-        await stage.has_readers("EVENTS", number)
+
+        async def reading() -> bool:
+            return len(await stage.readers("EVENTS")) == number
+
+        await eventually(reading, f"all {number} read the stream", PROCESSES_START_WITHIN)
         yield started
     finally:
         for each in started:
@@ -166,6 +171,9 @@ def all_running(count: int) -> list[tuple[str, str]]:
     return [(f"tool{number:04}", "running") for number in range(count)]
 
 
+pytestmark = pytest.mark.timeout(300)
+
+
 @pytest.fixture
 async def stage() -> AsyncGenerator[Stage]:
     async with staged() as stage:
@@ -198,12 +206,13 @@ async def test_one_of_two_killed_in_the_middle_takes_nothing_along(
         first.start()
         await second.kill()
         position = await teller.say(20)
-        await eventually(lambda: asker.shows(teller.told - 1), "the one started again shows all of it")
+        await eventually(
+            lambda: asker.shows(teller.told - 1), "the one started again shows all of it", PROCESSES_START_WITHIN
+        )
         assert await shown(asker, position) == all_running(270)
         assert ENDED_BADLY not in first.said + second.said
 
 
-@pytest.mark.timeout(300)
 async def test_a_frozen_one_that_wakes_up_takes_nothing_back(stage: Stage, postgres_url: str, tmp_path: Path) -> None:
     """Wherever it was frozen, in a transaction too: the server ends that one, and the other goes on."""
     teller = Teller(stage)
@@ -239,7 +248,7 @@ async def test_those_that_start_together_on_an_empty_database_fill_it_together(
             await each.kill()
             each.start()
         position = await teller.say(10)
-        await eventually(lambda: asker.shows(409), "they go on where the tables stand")
+        await eventually(lambda: asker.shows(409), "they go on where the tables stand", PROCESSES_START_WITHIN)
         assert await shown(asker, position) == all_running(410)
         assert ENDED_BADLY not in "".join(each.said for each in three)
         assert "filled anew" not in three[0].said.rpartition('"ready"')[2]
