@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from libs.contracts import (
+    agents,
     engines,
     letters,
     live,
@@ -26,6 +27,7 @@ from libs.contracts import (
 )
 from libs.contracts.envelope import CONTENT_TYPE, SCHEMA_PREFIX, Message
 from libs.contracts.manifest import manifest_schema
+from libs.contracts.subjects import AGENT
 
 VERSION = "1.0.0"
 
@@ -79,6 +81,8 @@ _SHAPES: tuple[type[BaseModel], ...] = (
     live.EventFrame,
     live.LogFrame,
     live.GapFrame,
+    agents.AgentList,
+    agents.NewAgent,
 )
 
 
@@ -105,13 +109,14 @@ def asyncapi() -> dict[str, Any]:
         },
         "defaultContentType": CONTENT_TYPE,
         "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats"}},
-        "channels": _channels(),
-        "operations": _operations(),
+        "channels": {**_channels(), "agent": _agent_channel()},
+        "operations": {**_operations(), **_agent_operations()},
         "components": {
-            "messages": {kind.__name__: _message(kind) for kind in SPEAKERS},
+            "messages": {**{kind.__name__: _message(kind) for kind in SPEAKERS}, **_agent_messages()},
             "schemas": shared["$defs"],
         },
         "x-permissions": {user: rights.model_dump() for user, rights in permissions.permissions().items()},
+        "x-agent-permissions": permissions.agent_permissions("{agent}").model_dump(),
     }
 
 
@@ -177,5 +182,64 @@ def _message(kind: type[Message]) -> dict[str, Any]:
                 "causationid": {"type": "string"},
                 "data": {"$ref": f"#/components/schemas/{kind.__name__}"},
             },
+        },
+    }
+
+
+def _agent_channel() -> dict[str, Any]:
+    about = {
+        "agent": "The agent's own name: its NATS user may publish under no other.",
+        "noun": "`tools` or `operations`.",
+        "action": "As in the HTTP interface: `list`, `show`, `install`, `restart`, `cancel`, …",
+    }
+    return {
+        "address": AGENT.template,
+        "description": (inspect.getdoc(agents) or "").split("\n\n")[1].replace("\n", " "),
+        "parameters": {field: {"description": about[field]} for field in AGENT.fields},
+        "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _agent_messages()},
+    }
+
+
+def _agent_operations() -> dict[str, Any]:
+    """An agent asks, and the gateway answers on the inbox that the request names."""
+    channel = {"$ref": "#/channels/agent"}
+    request, answer = ({"$ref": f"#/channels/agent/messages/{name}"} for name in _agent_messages())
+    return {
+        "agent_send_AgentRequest": {
+            "action": "send",
+            "channel": channel,
+            "messages": [request],
+            "reply": {
+                "address": {"location": "$message.header#/reply", "description": "Below the agent's own inbox prefix."},
+                "channel": channel,
+                "messages": [answer],
+            },
+            "tags": [{"name": "agent"}],
+        }
+    }
+
+
+def _agent_messages() -> dict[str, Any]:
+    return {
+        "AgentRequest": {
+            "name": "AgentRequest",
+            "summary": "The fields that the same request has over HTTP, in path, query and body, as one object.",
+            "contentType": "application/json",
+            "payload": {
+                "type": "object",
+                "properties": {"idempotency_key": {"type": "string", "minLength": 1, "maxLength": 200}},
+                "additionalProperties": True,
+            },
+        },
+        "AgentAnswer": {
+            "name": "AgentAnswer",
+            "summary": "The body that HTTP would answer; a problem document (RFC 9457) where it was refused.",
+            "contentType": "application/json",
+            "headers": {
+                "type": "object",
+                "required": [agents.STATUS_HEADER],
+                "properties": {agents.STATUS_HEADER: {"type": "string", "pattern": "^[1-5][0-9][0-9]$"}},
+            },
+            "payload": {"type": "object"},
         },
     }
