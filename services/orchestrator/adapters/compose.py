@@ -56,7 +56,7 @@ class Compose:
             argv = commands.config_argv(self._base(project), environment, output)
             code, lines = await self._run(argv, project.folder, _silence, alive, environment={})
             if code != 0:
-                raise commands.config_failure(lines, repository)
+                raise commands.config_failure(lines, repository, environment)
             await log([f"Variable {name} is not set: it is empty." for name in commands.unset_variables(lines)])
             return json.loads(await asyncio.to_thread(output.read_bytes))
 

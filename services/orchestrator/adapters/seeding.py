@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain.stacks.places import Place
@@ -18,6 +18,7 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
     `Failure` where a link stands in the way: a tool could have put it there, to be given what lies beyond.
     """
     made: list[Path] = []
+    places = list(places)
     for place in places:
         target = data / place.path
         _refuse_links(target, data)
@@ -27,6 +28,7 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
         half = target.with_name(f".{target.name}{_HALF}")
         _remove(half)
         _copy(repository / place.origin, half)
+        _make_mount_points(place, places, half)
         half.rename(target)
         made.append(target)
     return made
@@ -49,6 +51,18 @@ def _copy(origin: Path, target: Path) -> None:
         shutil.copy2(real, target)
     else:
         target.mkdir()
+
+
+def _make_mount_points(place: Place, others: Iterable[Place], half: Path) -> None:
+    """For what is mounted over a place within it, which nobody could make once it is mounted read-only."""
+    origin = PurePosixPath(place.origin)
+    for other in others:
+        if other == place or not PurePosixPath(other.origin).is_relative_to(origin):
+            continue
+        point = half / PurePosixPath(other.origin).relative_to(origin)
+        way = [part for part in (point, *point.parents) if part.is_relative_to(half)]
+        if all(not os.path.lexists(part) or (part.is_dir() and not part.is_symlink()) for part in way):
+            point.mkdir(parents=True, exist_ok=True)
 
 
 def _refuse_links(target: Path, data: Path) -> None:

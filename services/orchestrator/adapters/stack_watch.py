@@ -42,6 +42,10 @@ class StackWatch:
             await self._look(restarts, before)
             await asyncio.sleep(LOOK_EVERY)
 
+    async def check(self, before: Mapping[str, str]) -> None:
+        """Raises as `until_failure` does, if there is reason to now."""
+        await self._look({}, before)
+
     async def until_ready(self, patience: float) -> None:
         """Returns when every service is; raises ToolExited or NotReady, `patience` seconds from now at the latest."""
         began, attempt = time.monotonic(), 0

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -12,8 +13,10 @@ from services.orchestrator.adapters.compose import Compose, Log, Project
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.folders import owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
+from services.orchestrator.adapters.kept import read_kept, write_kept
 from services.orchestrator.adapters.seeding import hand_over, seed
 from services.orchestrator.adapters.stack_watch import StackWatch
+from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.port_choice import subnets
@@ -22,7 +25,7 @@ from services.orchestrator.domain.stacks import policy, reading
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.ports import Published, published, web
 from services.orchestrator.domain.stacks.resolving import Resolved, resolve, with_image_volumes
-from services.orchestrator.domain.stacks.stack import Config, Stack, part
+from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
 from services.orchestrator.ports import Workshop, always
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
@@ -71,25 +74,26 @@ class DockerStacks:
         stack = await self._stack(tool)
         if await self._running(tool.id):
             return
-        async with self.choosing:  # a port is held from the moment its container exists
-            project, places = await self._settled(stack, tool, alive)
-            made = await asyncio.to_thread(seed, places, stack.source, stack.data)
-            await self._create(stack, project, alive)
-        await self._hand_over(stack, [place for place in places if stack.data / place.path in made])
+        await self._made_ready(stack, tool, alive)
 
     async def start(self, tool: Tool, alive: Callable[[], bool] = always, *, wait: bool = True) -> bool:
         """A service that fails while others wait for it is told at once, and not when they have waited in vain."""
         stack = self._at(tool)
-        if not self._kept(stack, "compose.json").exists():
-            await self.prepare(tool, alive)
+        kept = await self._rechecked(stack)
+        if kept is None:
             stack = await self._stack(tool)
-        project, places = await self._rechecked(stack)
-        await asyncio.to_thread(seed, places, stack.source, stack.data)
+            kept = await self._made_ready(stack, tool, alive)
+        project, places = kept
+        if made := await asyncio.to_thread(seed, places, stack.source, stack.data):
+            await self._create(stack, project, alive)
+            await self._hand_over(stack, places, made)
+        await self._unpause(tool.id)
         watch = StackWatch(self.engine, self.instance, tool.id)
         before = await watch.runs()
         try:
-            await _unless(self.compose.up(project, alive), watch.until_failure(before))
+            await unless(self.compose.up(project, alive), watch.until_failure(before))
         except EngineError as refusal:
+            await watch.check(before)  # whose failure it is says more than that another one waited for it in vain
             raise await self._explained(stack, refusal) from refusal
         if wait:
             await self._ready(tool, watch)
@@ -110,8 +114,8 @@ class DockerStacks:
                 readiness=manifest.readiness_timeout,
             )
             service = names.token(manifest.service)
-            waiting.append(_unless(watch.front(spec, service, tool.port), watch.until_failure()))
-        await _all_of(*waiting)
+            waiting.append(unless(watch.front(spec, service, tool.port), watch.until_failure()))
+        await all_of(*waiting)
 
     async def _judged(self, stack: Stack, log: Log, alive: Callable[[], bool]) -> Config:
         """The merged and interpolated configuration, with nothing in it that the policy refuses."""
@@ -128,16 +132,27 @@ class DockerStacks:
         for each in _insisted(config):
             await ports.check(stack.project, each.wanted or 0, each.protocol)
 
-    async def _settled(self, stack: Stack, tool: Tool, alive: Callable[[], bool]) -> tuple[Project, tuple[Place, ...]]:
-        kept = self._kept(stack, "config.json")
-        if not await asyncio.to_thread(kept.exists):
+    async def _made_ready(
+        self, stack: Stack, tool: Tool, alive: Callable[[], bool]
+    ) -> tuple[Project, tuple[Place, ...]]:
+        """Also from the source alone, where what was kept of the release is lost."""
+        if await self._kept(stack, "config.json") is None:
             await self.build(tool, _silence, alive)
-        config = await _read(kept)
+        async with self.choosing:  # a port is held from the moment its container exists
+            project, places = await self._settled(stack, tool)
+            made = await asyncio.to_thread(seed, places, stack.source, stack.data)
+            await self._create(stack, project, alive)
+        await self._hand_over(stack, places, made)
+        return project, places
+
+    async def _settled(self, stack: Stack, tool: Tool) -> tuple[Project, tuple[Place, ...]]:
+        config = await self._kept(stack, "config.json")
+        assert config is not None
         resolved = resolve(stack, config, await self._ports(stack, tool, config))
         with_image_volumes(stack, resolved.config, await self._declared(resolved))
-        project = await self._written(stack, resolved.config, "compose.json")
-        await self._written(stack, [[each.origin, each.path, each.owner] for each in resolved.places], "places.json")
-        return project, resolved.places
+        places = [[each.origin, each.path, each.owner] for each in resolved.places]
+        await self._written(stack, {"places": places}, "places.json")
+        return await self._written(stack, resolved.config, "compose.json"), resolved.places
 
     async def _ports(self, stack: Stack, tool: Tool, config: Config) -> dict[Published, int]:
         """The same ones as before; else those it insists on; else free ones."""
@@ -153,10 +168,7 @@ class DockerStacks:
         return found
 
     async def _ports_before(self, stack: Stack) -> dict[tuple[str, int, str], int]:
-        kept = self._kept(stack, "compose.json")
-        if not await asyncio.to_thread(kept.exists):
-            return {}
-        services = part(await _read(kept), "services")
+        services = part(await self._kept(stack, "compose.json") or {}, "services")
         return {
             (name, port["target"], port["protocol"]): int(port["published"])
             for name, service in services.items()
@@ -172,12 +184,13 @@ class DockerStacks:
             for each in resolved.services
         }
 
-    async def _rechecked(self, stack: Stack) -> tuple[Project, tuple[Place, ...]]:
-        """What is kept, judged again: nothing of it may lead out of the tool's own folder."""
-        file = self._kept(stack, "compose.json")
-        _refuse(await _read(file), self.tools / stack.tool)
-        places = tuple(Place(*each) for each in await _read(self._kept(stack, "places.json")))
-        return Project(stack.project, file.parent, file), places
+    async def _rechecked(self, stack: Stack) -> tuple[Project, tuple[Place, ...]] | None:
+        """What is kept, judged again: nothing of it may lead out of the tool's own folder. None: it is not there."""
+        config, places = await self._kept(stack, "compose.json"), await self._kept(stack, "places.json")
+        if config is None or places is None:
+            return None
+        _refuse(config, self.tools / stack.tool)
+        return self._project(stack, "compose.json"), tuple(Place(*each) for each in places.get("places", ()))
 
     async def _create(self, stack: Stack, project: Project, alive: Callable[[], bool]) -> None:
         """Where the engine has no addresses left, the networks get slices of `network_pool`."""
@@ -187,11 +200,12 @@ class DockerStacks:
             if not all(word in refusal.message for word in _NO_ADDRESSES):
                 raise await self._explained(stack, refusal) from refusal
             used_up = refusal
-        config = await _read(project.file)
-        slices = subnets(stack.tool, self.network_pool)
-        for _ in range(len(config["networks"]) * 8):
-            for network in config["networks"].values():
-                network["ipam"] = {"config": [{"subnet": next(slices, "")}]}
+        config = await self._kept(stack, "compose.json") or {}
+        ours = [each for each in part(config, "networks").values() if not part(each, "ipam").get("config")]
+        slices = iter(list(subnets(stack.tool, self.network_pool)))
+        while len(chosen := list(islice(slices, len(ours)))) == len(ours) > 0:
+            for network, subnet in zip(ours, chosen, strict=True):
+                network["ipam"] = {"config": [{"subnet": subnet}]}
             try:
                 return await self.compose.create(await self._written(stack, config, "compose.json"), alive)
             except EngineError as refusal:
@@ -202,20 +216,26 @@ class DockerStacks:
         )
         raise EngineError("no_addresses", message) from used_up
 
-    async def _hand_over(self, stack: Stack, places: list[Place]) -> None:
+    async def _hand_over(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
         """What a service writes to belongs to the user it runs as, from the beginning."""
         for place in places:
-            if place.owner is None:
+            if place.owner is None or stack.data / place.path not in made:
                 continue
             container = f"{stack.project}-{place.owner}-1"
             inspected = await self.engine.call("GET", path_of("containers", container, "json"))
             if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
                 await asyncio.to_thread(hand_over, stack.data / place.path, owner)
 
+    async def _unpause(self, tool: str) -> None:
+        """What somebody paused by hand: Compose would not start it."""
+        paused = {"filters": {**names.containers_filter(self.instance, tool), "status": ["paused"]}}
+        for each in await self.engine.call("GET", "/containers/json", paused):
+            await self.engine.call("POST", path_of("containers", each["Id"], "unpause"))
+
     async def _explained(self, stack: Stack, refusal: EngineError) -> EngineError:
         """Who has the port that the engine could not give."""
         if any(words in refusal.message for words in _PORT_WORDS):
-            services = part(await _read(self._kept(stack, "compose.json")), "services")
+            services = part(await self._kept(stack, "compose.json") or {}, "services")
             bound = [
                 (port["published"], port["protocol"]) for each in services.values() for port in each.get("ports", ())
             ]
@@ -256,23 +276,21 @@ class DockerStacks:
             arguments=self.arguments,
         )
 
-    def _kept(self, stack: Stack, name: str) -> Path:
-        return stack.source.parent / name
+    async def _kept(self, stack: Stack, name: str) -> dict[str, Any] | None:
+        """What was written down of the release; None where it is gone or cannot be read: it can be made again."""
+        return await asyncio.to_thread(read_kept, self._project(stack, name).file)
 
-    async def _written(self, stack: Stack, content: Any, name: str) -> Project:
-        path = self._kept(stack, name)
-        working = path.with_suffix(".new")
-        await asyncio.to_thread(working.write_text, json.dumps(content, indent=1))
-        await asyncio.to_thread(working.replace, path)
-        return Project(stack.project, path.parent, path)
+    async def _written(self, stack: Stack, content: Config, name: str) -> Project:
+        project = self._project(stack, name)
+        await asyncio.to_thread(write_kept, project.file, content)
+        return project
+
+    def _project(self, stack: Stack, name: str) -> Project:
+        return Project(stack.project, stack.source.parent, stack.source.parent / name)
 
 
 async def _silence(_: list[str]) -> None:
     return None
-
-
-async def _read(path: Path) -> Any:
-    return json.loads(await asyncio.to_thread(path.read_bytes))
 
 
 def _reader(repository: Path) -> reading.Read:
@@ -286,7 +304,8 @@ def _reader(repository: Path) -> reading.Read:
 
 
 def _refuse(config: Config, root: Path) -> None:
-    if refusals := policy.judge(config, PurePosixPath(root)):
+    meant = json.loads(plain(json.dumps(config)))
+    if refusals := policy.judge(meant, PurePosixPath(root)):
         raise policy.refused(refusals)
 
 
@@ -299,32 +318,3 @@ def _provisional(stack: Stack, config: Config) -> dict[Published, int]:
     """Which ports they will be does not matter to what is built."""
     front = web(config, stack.manifest.service, stack.manifest.port)
     return {each: each.wanted or 1 for each in published(config) | ({front} if front else set())}
-
-
-async def _unless(work: Coroutine[Any, Any, None], failure: Coroutine[Any, Any, None]) -> None:
-    """The work to its end, or broken off as soon as the other one raises; that never returns."""
-    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(failure)
-    try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (watching, working):
-            if task.done():
-                task.result()
-    finally:
-        await _ended(working, watching)
-
-
-async def _all_of(*works: Coroutine[Any, Any, None]) -> None:
-    """All to their end; the first that fails ends the others."""
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-        for task in done:
-            task.result()
-    finally:
-        await _ended(*tasks)
-
-
-async def _ended(*tasks: asyncio.Future[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -10,12 +10,21 @@ from services.orchestrator.domain.failures import EngineError
 
 LAST_LINES = 20
 
-# A repository's `.env` is for its Compose file; Compose would also take its own settings from it.
-_OF_PROGRAMS = re.compile(r"\s*(?:export\s+)?(?:DOCKER|COMPOSE|BUILDX|BUILDKIT|OTEL|LD|GO|SSH)_?[A-Z_]*\s*[=:]")
+# A repository's `.env` is for its Compose file; Compose would also take its own settings from it, and Docker's.
+_SETTINGS = (
+    r"(?:COMPOSE|BUILDX|BUILDKIT|OTEL|GRPC|LD)_\w+",
+    r"DOCKER_(?:HOST|CONTEXT|CONFIG|CERT_PATH|TLS\w*|API_VERSION|BUILDKIT|DEFAULT_PLATFORM|CUSTOM_HEADERS)",
+    r"DOCKER_(?:AUTH_CONFIG|CONTENT_TRUST\w*|CLI_\w+|HIDE_\w+)",
+    r"GO(?:DEBUG|GC|MAXPROCS|MEMLIMIT|TRACEBACK|COVERDIR)",
+    r"SSH_(?:AUTH_SOCK|ASKPASS\w*)",
+)
+# A name stands at the beginning of a line or right after what ended by a quote, wherever that began.
+_OF_PROGRAMS = re.compile(rf"(?:^|[\"'])[\s\ufeff]*(?:export\s+)?(?:{'|'.join(_SETTINGS)})\s*[=:]")
 _CONTAINER = re.compile(r"\bmachete-[a-z0-9]+-[a-z0-9-]+?-[a-z2-7]{6}-(?P<service>.+)-\d+\b")
 _PREFIXES = re.compile(r"^(?:Error response from daemon|Error|error|ERROR|failed to \w+|validating [^:]+):\s*")
 _NOISE = re.compile(r"^ ?(?:Container|Network|Volume|Image|Service) \S+ .*$|^time=.*level=warning")
 _WARNING = re.compile(r'^time="[^"]*" level=warning msg="(?P<said>.*)"$')
+_NOT_PULLED = re.compile(r"^\s*(?P<service>\S+) Error (?P<said>.+)$")
 _UNSET = re.compile(r'^The \\?"(?P<name>[^"\\]+)\\?" variable is not set')
 
 
@@ -46,8 +55,11 @@ def up_argv(base: Sequence[str]) -> list[str]:
 
 
 def interpolation(repository: str, manifest: Mapping[str, str]) -> str:
-    """The only variables a Compose file can name: the repository's `.env`, and the manifest's over it."""
-    kept = [line for line in repository.splitlines() if not _OF_PROGRAMS.match(line)]
+    """The only variables a Compose file can name: the repository's `.env`, and the manifest's over it.
+
+    Lines that are passed over stay as empty ones, so that a complaint names the line as it stands in the file.
+    """
+    kept = ["" if _OF_PROGRAMS.search(line) else line for line in repository.split("\n")]
     said = [f'{name}="{_quoted(value)}"' for name, value in manifest.items() if re.fullmatch(r"[A-Za-z_]\w*", name)]
     return "\n".join((*kept, *said, ""))
 
@@ -63,10 +75,10 @@ def unset_variables(lines: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found["name"] for text in said if (found := _UNSET.match(text))))
 
 
-def config_failure(lines: Sequence[str], repository: Path) -> Failure:
+def config_failure(lines: Sequence[str], repository: Path, environment: Path) -> Failure:
     """Why the file is none that Compose takes; paths as they stand in the repository."""
     said = _complaint(lines) or "Compose did not say why"
-    local = said.replace(f"{repository}/", "").replace(str(repository), ".")
+    local = said.replace(str(environment), ".env").replace(f"{repository}/", "").replace(str(repository), ".")
     return Failure("compose_invalid", f"Compose does not take the tool's file: {local.rstrip('.')}.")
 
 
@@ -81,10 +93,12 @@ def run_failure(what: str, code: int, lines: Sequence[str]) -> EngineError:
 
 def pull_failure(code: int, lines: Sequence[str]) -> Failure:
     said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
+    refused = {found["service"]: found["said"] for line in lines if (found := _NOT_PULLED.match(line))}
+    whose = f"The image of {' and of '.join(sorted(refused))}" if refused else "An image of the stack"
     return Failure(
         "image_not_pulled",
-        f"An image of the stack could not be pulled: {said}: check its name in the Compose file, and whether this "
-        "host reaches the registry.",
+        f"{whose} could not be pulled: {said}: check its name in the Compose file, and whether this host reaches the "
+        "registry.",
         {"log": list(lines)[-LAST_LINES:]},
     )
 

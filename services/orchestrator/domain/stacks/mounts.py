@@ -5,7 +5,16 @@ from typing import Any
 
 from libs.contracts.manifest_values import Volume
 from services.orchestrator.domain.stacks.places import Place, outer, placed
-from services.orchestrator.domain.stacks.stack import Config, Stack, labelled_volume, listed, nameless, part
+from services.orchestrator.domain.stacks.stack import (
+    Config,
+    Stack,
+    escaped,
+    labelled_volume,
+    listed,
+    nameless,
+    part,
+    plain,
+)
 
 Mount = dict[str, Any]
 
@@ -54,14 +63,16 @@ class Mounts:
         return [*own, *(mount for mount in mounts if PurePosixPath(mount["target"]) not in replaced)]
 
     def _of_manifest(self, volume: Volume) -> Mount:
-        common = {"target": volume.target, "read_only": volume.read_only}
+        common = {"target": escaped(volume.target), "read_only": volume.read_only}
         if volume.kind == "named":
             return {"type": "volume", "source": volume.source, "volume": {}, **common}
-        return {"type": "bind", "source": str(self._stack.source / self._stack.folder / volume.source), **common}
+        source = str(self._stack.source / self._stack.folder / volume.source)
+        return {"type": "bind", "source": escaped(source), **common}
 
     def _origin(self, mount: Mount) -> str:
         """Relative to the repository: the policy has refused whatever lies outside."""
-        return str(PurePosixPath(mount["source"]).relative_to(PurePosixPath(self._stack.source)))
+        source = plain(mount["source"])
+        return str(PurePosixPath(source).relative_to(PurePosixPath(self._stack.source)))
 
     def _settled(self, mount: Mount) -> Mount:
         if mount["type"] != "bind":
@@ -69,7 +80,7 @@ class Mounts:
         return self._bind(self._places[self._origin(mount)], mount["target"], bool(mount.get("read_only")))
 
     def _bind(self, place: Place, target: str, read_only: bool) -> Mount:
-        source = str(self._stack.data / place.path)
+        source = escaped(str(self._stack.data / place.path))
         bind = {"create_host_path": False}
         return {"type": "bind", "source": source, "target": target, "read_only": read_only, "bind": bind}
 
@@ -79,6 +90,6 @@ class Mounts:
         found: list[Mount] = []
         for origin, place in self._places.items():
             if around in outer(origin, self._places):
-                target = PurePosixPath(mount["target"]) / PurePosixPath(origin).relative_to(around)
-                found.append(self._bind(place, str(target), bool(mount.get("read_only"))))
+                target = PurePosixPath(plain(mount["target"])) / PurePosixPath(origin).relative_to(around)
+                found.append(self._bind(place, escaped(str(target)), bool(mount.get("read_only"))))
         return found

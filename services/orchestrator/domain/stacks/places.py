@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 WHOLE = "_tool"
 APART = "_within"
 ABOVE = "_repository"
+_OURS = frozenset({WHOLE, APART, ABOVE})
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,15 @@ def _path(origin: str, origins: Collection[str], folder: str) -> str:
     inside = path.is_relative_to(folder)
     shown = path.relative_to(folder) if inside else path
     if outer(origin, origins):
-        return f"{APART}/{'~'.join(shown.parts)}"
+        return f"{APART}/{'~'.join(part.replace('~', '~0') for part in shown.parts)}"
     if shown == PurePosixPath("."):
         return WHOLE if inside else ABOVE
-    return str(shown if inside else PurePosixPath(ABOVE, shown))
+    return str(_beside_ours(shown) if inside else PurePosixPath(ABOVE, shown))
+
+
+def _beside_ours(shown: PurePosixPath) -> PurePosixPath:
+    """A folder of the repository that is called like one of ours would hold the places of others."""
+    first = shown.parts[0]
+    if "_" + first.lstrip("_") in _OURS and first.startswith("_"):
+        return PurePosixPath("_" + first, *shown.parts[1:])
+    return shown

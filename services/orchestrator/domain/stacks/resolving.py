@@ -18,12 +18,22 @@ from services.orchestrator.domain.stacks.jobs import jobs, restart_of
 from services.orchestrator.domain.stacks.mounts import Mounts
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.ports import Published, web
-from services.orchestrator.domain.stacks.stack import Config, Stack, labelled_volume, listed, nameless, part
+from services.orchestrator.domain.stacks.stack import (
+    Config,
+    Stack,
+    escaped,
+    given,
+    labelled_volume,
+    listed,
+    nameless,
+    part,
+    replicas,
+)
 
 NANO = 1_000_000_000
 LOOPBACK = "127.0.0.1"
 # Said by its author for another way of running it, and without effect here.
-DROPPED = ("container_name", "develop", "profiles", "pull_policy", "ports", "restart", "volumes", "x-")
+DROPPED = frozenset({"container_name", "develop", "profiles", "pull_policy", "ports", "restart", "volumes"})
 
 
 @dataclass(frozen=True)
@@ -61,8 +71,12 @@ def resolve(stack: Stack, config: Config, ports: Mapping[Published, int]) -> Res
     whole |= {key: config[key] for key in ("secrets", "configs") if config.get(key)}
     return Resolved(
         config=whole,
-        services=tuple(StackService(name=name, image=images[name], job=name in once) for name in sorted(settled)),
-        built=tuple(name for name, service in sorted(settled.items()) if "build" in service),
+        services=tuple(
+            StackService(name=name, image=images[name], job=name in once)
+            for name in sorted(settled)
+            if replicas(settled[name])
+        ),
+        built=tuple(name for name, service in sorted(settled.items()) if "build" in service and replicas(service)),
         places=mounts.places,
         front=front,
     )
@@ -88,7 +102,7 @@ def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
     images: dict[str, str] = {}
     for name, service in services.items():
         if "build" in service:
-            images[name] = f"{repository}:{stack.release}-{names.token(name).lower()}"
+            images[name] = f"{repository}:{stack.release}-{name}"
             if image := service.get("image"):
                 built.setdefault(str(image), images[name])
     for name, service in services.items():
@@ -101,13 +115,18 @@ def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
 
 
 def _service(stack: Stack, name: str, service: Config, image: str, job: bool) -> dict[str, Any]:
-    kept = {key: value for key, value in service.items() if not key.startswith(DROPPED) and value is not None}
+    kept = {
+        key: value
+        for key, value in service.items()
+        if key not in DROPPED and not key.startswith("x-") and value is not None
+    }
     settled: dict[str, Any] = {
         **kept,
         "image": image,
         "logging": {"driver": LOG_ROTATION["Type"], "options": LOG_ROTATION["Config"]},
         "security_opt": ["no-new-privileges:true"],
         "labels": _labels(stack, name, part(service, "labels"), job),
+        "environment": given(part(service, "environment")),
     }
     if (restart := restart_of(service, job)) is not None:
         settled["restart"] = restart
@@ -128,7 +147,8 @@ def _build(stack: Stack, build: Config) -> dict[str, Any]:
     """With the platform's build arguments; without caches and tags that lie outside the tool."""
     kept = {key: value for key, value in build.items() if key not in ("tags", "cache_from", "cache_to", "labels")}
     labels = names.release_labels(stack.instance, stack.tool, stack.release)
-    return {**kept, "args": {**stack.arguments, **part(build, "args")}, "labels": labels}
+    ours = {key: escaped(value) for key, value in stack.arguments.items()}
+    return {**kept, "args": {**ours, **given(part(build, "args"))}, "labels": labels}
 
 
 def _joined(service: Config) -> dict[str, Any]:
@@ -150,6 +170,12 @@ def _network(stack: Stack, key: str, network: Config | None) -> dict[str, Any]:
 
 def _ports(name: str, service: Config, front: Published | None, ports: Mapping[Published, int]) -> dict[str, Any]:
     wanted = sorted((each for each in ports if each.service == name), key=lambda each: (each.target, ports[each]))
+    if wanted and replicas(service) > 1:
+        raise Failure(
+            "port_shared",
+            f"{name} publishes port {wanted[0].target} and has {replicas(service)} replicas, but one port of the host "
+            "leads to one container: publish the port of a proxy in front of them, or run one replica.",
+        )
     if front is not None and front.service == name and (service.get("network_mode") or "").startswith("service:"):
         raise Failure(
             "service_unknown",
@@ -181,7 +207,7 @@ def _port_labels(name: str, front: Published | None, ports: Mapping[Published, i
 def _say_of_front(manifest: ResolvedManifest, service: dict[str, Any]) -> None:
     """The manifest's variables are for the service it speaks of, and count more than the Compose file's."""
     if manifest.environment:
-        said = {key: value.replace("$", "$$") for key, value in manifest.environment.items()}
+        said = {key: escaped(value) for key, value in manifest.environment.items()}
         service["environment"] = {**part(service, "environment"), **said}
     if manifest.permissions.filesystem.read_only:
         service["read_only"] = True
@@ -194,7 +220,7 @@ def _limit(service: dict[str, Any], manifest: ResolvedManifest | None) -> None:
     resources = part(deploy, "resources")
     limits = dict(part(resources, "limits"))
     for key, short, default in (
-        ("memory", "mem_limit", str(defaults.memory)),
+        ("memory", "mem_limit", str(max(defaults.memory, _reserved(service)))),
         ("pids", "pids_limit", defaults.pids),
         ("cpus", "cpus", None),
     ):
@@ -211,3 +237,10 @@ def _limit(service: dict[str, Any], manifest: ResolvedManifest | None) -> None:
     if "memswap_limit" not in service:
         service["memswap_limit"] = limits["memory"]
     service["deploy"] = {**deploy, "resources": {**resources, "limits": limits}}
+
+
+def _reserved(service: Config) -> int:
+    """Bytes of memory that it is to have in any case: a limit below them, the engine would refuse."""
+    resources = part(part(service, "deploy"), "resources")
+    said = (part(resources, "reservations").get("memory"), service.get("mem_reservation"))
+    return max((int(each) for each in map(str, said) if each.isdigit()), default=0)

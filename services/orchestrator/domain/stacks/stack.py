@@ -43,6 +43,29 @@ def listed(config: Config, key: str) -> list[Any]:
     return list(cast(list[Any], value)) if isinstance(value, list) else [value]
 
 
+def replicas(service: Config) -> int:
+    """How many containers of it run; with 0 it is there to be started by hand."""
+    for said in (service.get("scale"), part(service, "deploy").get("replicas")):
+        if said is not None:
+            return int(said)
+    return 1
+
+
+def given(variables: Config) -> dict[str, str]:
+    """Those that have a value: any other would be taken from the environment of whoever runs Compose."""
+    return {name: str(value) for name, value in variables.items() if value is not None}
+
+
+def escaped(text: str) -> str:
+    """As Compose reads it back: it interpolates its own output once more."""
+    return text.replace("$", "$$")
+
+
+def plain(text: str) -> str:
+    """What Compose wrote, without the escapes."""
+    return text.replace("$$", "$")
+
+
 def nameless(service: str, target: str) -> str:
     """What a volume is called to which nobody gave a name: the same for the same place of the same service."""
     return f"image-{hashlib.sha256(f'{service}:{target}'.encode()).hexdigest()[:10]}"
