@@ -89,7 +89,9 @@ async def connected(stage: Stage, name: str, credentials: Path, **options: Any) 
 
 
 @asynccontextmanager
-async def robot(stage: Stage, gateway: Door, name: str = "robot", role: str = "operator") -> AsyncGenerator[Robot]:
-    """A new agent, connected."""
-    async with connected(stage, name, await hired(gateway, name, role)) as there:
+async def robot(
+    stage: Stage, gateway: Door, name: str = "robot", role: str = "operator", **options: Any
+) -> AsyncGenerator[Robot]:
+    """A new agent, connected; `options` as for `nats.connect`."""
+    async with connected(stage, name, await hired(gateway, name, role), **options) as there:
         yield there

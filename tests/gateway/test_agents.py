@@ -265,6 +265,22 @@ async def test_while_no_gateway_runs_nobody_answers_and_after_a_kill_the_next_on
                     (await again.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
 
 
+@on_both_servers
+async def test_an_agent_comes_back_by_itself_after_the_server_was_killed(stage: Stage, gateway: Door):
+    """Also if it knocks before the gateway is there again, and is not let in at first."""
+    async with robot(stage, gateway, max_reconnect_attempts=-1) as agent:
+        (await agent.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
+        await stage.crash()
+
+        async def answered() -> bool:
+            try:
+                return (await agent.ask("tools.start", {"name": "nobody"}, timeout=1)).status == 404
+            except (NatsError, OSError):
+                return False
+
+        await eventually(answered, "it is answered again", 60)
+
+
 async def test_gateways_share_the_requests_and_the_accounts(
     stage: Stage, tmp_path: Path, postgres_url: str, ledger: Ledger
 ):
