@@ -76,7 +76,7 @@ async def test_waiting_for_an_operation_ends_with_it(status: Running) -> None:
     operation = Operation(name="waited")
     await status.say(operation.accepted())
     fence = await status.say(operation.started())
-    waiting = asyncio.create_task(status.ask(ShowOperation(operation=operation.id, wait=30)))
+    waiting = asyncio.create_task(status.ask(ShowOperation(operation=operation.id, wait=30, position=fence)))
     await asyncio.sleep(0.2)
     assert not waiting.done()
     await status.say(operation.begins("build", fence))
