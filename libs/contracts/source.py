@@ -19,10 +19,12 @@ MAX_URL = 2000
 MAX_REF = 255
 MAX_SUBDIR = 500
 
+_WRITE = "write https://host/path or user@host:path"
 _USER = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _HOST = r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?\.?"
 _IPV6 = r"[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*"
 _SCP_LIKE = re.compile(rf"(?P<user>{_USER})@(?P<host>{_HOST}|\[{_IPV6}\]):(?P<path>[^:\s][^\s]*)")
+_HELPER = re.compile(r"[A-Za-z0-9+.-]+::")
 _REF = re.compile(r"\w[\w./+@#=%,-]*")
 
 
@@ -69,7 +71,7 @@ def check_git_url(url: str, protocols: Iterable[str] = DEFAULT_PROTOCOLS) -> Git
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise Refused("git_url_invalid", "The host or port of this Git address cannot be read.") from None
+        raise Refused("git_url_invalid", f"The host or port of this Git address cannot be read: {_WRITE}.") from None
     _check_credentials(protocol, parts)
     if "?" in url or "#" in url:
         raise Refused("git_url_invalid", "A Git address has no ? and no #; give a branch or tag as the ref.")
@@ -138,14 +140,27 @@ def shown(text: str, limit: int = 60) -> str:
 
 def _check_text(url: str) -> None:
     if not url:
-        raise Refused("git_url_invalid", "The Git address is empty.")
+        raise Refused("git_url_invalid", f"The Git address is empty: {_WRITE}.")
     if len(url) > MAX_URL:
-        raise Refused("git_url_invalid", f"The Git address is longer than {MAX_URL} characters.")
+        raise Refused("git_url_invalid", f"The Git address is longer than {MAX_URL} characters: give a shorter one.")
     if url.startswith("-"):
-        raise Refused("git_url_invalid", "A Git address does not start with -.")
+        raise Refused("git_url_invalid", f"A Git address does not start with -: {_WRITE}.")
+    if _HELPER.match(url) and "://" not in url:
+        raise _no_remote()
     hidden = any(ord(char) < 32 or ord(char) == 127 for char in unquote(url))
     if hidden or not url.isprintable() or " " in url or "\\" in url:
-        raise Refused("git_url_invalid", "A Git address has no spaces, backslashes or control characters.")
+        raise Refused(
+            "git_url_invalid",
+            "A Git address has no spaces, backslashes or control characters: give it as `git clone` takes it, with "
+            "%20 for a space.",
+        )
+
+
+def _no_remote() -> Refused:
+    return Refused(
+        "git_url_invalid",
+        f"This is no Git address MACHETE fetches from: {_WRITE}. Local paths and remote helpers (name::…) are refused.",
+    )
 
 
 def _check_protocol(protocol: str, allowed: frozenset[str]) -> None:
@@ -161,11 +176,7 @@ def _check_protocol(protocol: str, allowed: frozenset[str]) -> None:
 def _scp_like(url: str, allowed: frozenset[str]) -> GitUrl:
     match = _SCP_LIKE.fullmatch(url)
     if match is None or match["path"].startswith("-"):
-        raise Refused(
-            "git_url_invalid",
-            "This is no Git address MACHETE fetches from: write https://host/path or user@host:path. "
-            "Local paths and remote helpers (name::…) are refused.",
-        )
+        raise _no_remote()
     _check_protocol("ssh", allowed)
     return GitUrl(value=url, protocol="ssh", host=match["host"], path=_check_path("/" + match["path"]))
 
@@ -189,13 +200,13 @@ def _check_host(protocol: str, parts: SplitResult, port: int | None) -> str:
         return ""
     bare = re.sub(r":\d*$", "", host)
     if port == 0 or re.fullmatch(rf"{_HOST}|\[{_IPV6}\]", bare) is None:
-        raise Refused("git_url_invalid", "The Git address names no host, or one that is no host name.")
+        raise Refused("git_url_invalid", f"The Git address names no host, or one that is no host name: {_WRITE}.")
     return bare
 
 
 def _check_path(path: str) -> str:
     if not path.strip("/"):
-        raise Refused("git_url_invalid", "The Git address names no repository after the host.")
+        raise Refused("git_url_invalid", f"The Git address names no repository after the host: {_WRITE}.")
     return path
 
 
