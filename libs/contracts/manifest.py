@@ -26,9 +26,9 @@ from libs.contracts.manifest_values import (
     Memory,
     Port,
     Seconds,
+    ServiceName,
     Switch,
     Title,
-    ServiceName,
     UrlPath,
     Volume,
     VolumeText,
@@ -59,7 +59,10 @@ def _required_platform(value: object, info: ValidationInfo) -> str:
         raise Bad(RULE)
     platform = info.context["platform"] if info.context else None
     if platform is not None and not satisfies(platform, requirement):
-        raise Bad(f"this MACHETE is {platform}, which is not what the tool asks for")
+        raise Bad(
+            f"this MACHETE is {platform}, which is not what the tool asks for; take a version of the tool that asks "
+            "for this one, or update MACHETE"
+        )
     return str(value)
 
 

@@ -311,7 +311,8 @@ def test_a_tool_that_asks_for_this_platform_is_let_in(wanted: str) -> None:
 def test_a_tool_that_asks_for_another_platform_is_refused_with_both_versions(wanted: str) -> None:
     said = fault(f'machete: {{version: "{wanted}"}}')
     assert said == (
-        f'machete.yml:1: machete.version: found "{wanted}"; this MACHETE is 1.0.0, which is not what the tool asks for'
+        f'machete.yml:1: machete.version: found "{wanted}"; this MACHETE is 1.0.0, '
+        "which is not what the tool asks for; take a version of the tool that asks for this one, or update MACHETE"
     )
 
 
