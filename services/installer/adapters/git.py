@@ -130,7 +130,8 @@ class _Fetch:
             limit = f"{self._options.timeout:g} seconds"
             raise FetchFailed(
                 "fetch_too_slow",
-                f"The fetch took longer than {limit} and was ended (MACHETE_FETCH_TIMEOUT).",
+                f"The fetch took longer than {limit} and was ended: try again, or give it more time with "
+                "MACHETE_FETCH_TIMEOUT.",
                 {"log": list(self._said)},
             ) from None
         for line in checked.notes:

@@ -225,8 +225,8 @@ class Snapshot:
 
 def too_large(limit: int, does: str) -> str:
     return (
-        f"The repository {does} more than {limit // 1024**2} MiB, which is the most that is let in here "
-        "(MACHETE_FETCH_LIMIT)."
+        f"The repository {does} more than {limit / 1024**2:.3g} MiB, the most that is let in here: make it smaller, or "
+        "let more in with MACHETE_FETCH_LIMIT."
     )
 
 

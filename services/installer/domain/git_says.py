@@ -9,6 +9,8 @@ from services.installer.domain.failures import FetchFailed
 
 _REF_LINE = re.compile(r"(?:[0-9a-f]{40}|[0-9a-f]{64})\s+refs/(?:heads|tags)/(\S+)")
 _COMMIT = re.compile(r"[0-9a-f]{4,64}", re.IGNORECASE)
+# A redirect may have led away from the address's own host.
+_UNREACHED = re.compile(r"(?:could not resolve host:|failed to connect to) ([A-Za-z0-9.-]{1,253})", re.IGNORECASE)
 _PROGRESS = re.compile(r"\s(\d{1,3})% \(")
 
 # The first that matches counts. `{host}` is the address's host.
@@ -47,7 +49,8 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     (
         r"transport '[^']*' not allowed|protocol .*(not supported|disabled)",
         "git_protocol_not_allowed",
-        "{host} sends on to an address over a protocol that is not allowed here.",
+        "{host} sends on to an address over a protocol that is not allowed here: find out where the repository is now, "
+        "and give that address.",
     ),
     (
         r"corruption|pack-objects died|bad object",
@@ -81,7 +84,8 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         r"repository .*not found|returned error: (404|410)|does not appear to be a git repository|"
         r"does not exist|no such file or directory",
         "git_repository_not_found",
-        "{host} has no repository at this address, or shows it to nobody without a credential.",
+        "{host} has no repository at this address, or shows it to nobody without a credential: check the address "
+        "(MACHETE_GIT_TOKENS may hold a token for it).",
     ),
     (
         r"no space left on device|disk quota exceeded",
@@ -131,7 +135,8 @@ def failure(lines: Sequence[str], url: GitUrl) -> FetchFailed:
     # The address is a stranger's text: `https://host/ssl-tools` says nothing about a certificate.
     said = "\n".join(lines).replace(url.value.rstrip("/"), "")
     detail = {"log": list(lines)}
-    host = url.host or "This machine"
+    elsewhere = _UNREACHED.search(said)
+    host = (elsewhere[1] if elsewhere else url.host) or "This machine"
     for pattern, code, message in _MEANINGS:
         if re.search(pattern, said, re.IGNORECASE):
             return FetchFailed(code, message.format(host=host), detail)

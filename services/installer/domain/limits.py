@@ -28,7 +28,10 @@ class Budget:
         self.nodes += nodes
         self.characters += characters
         if self.nodes > MAX_NODES or self.characters > MAX_CHARACTERS:
-            self.stop(line, f"with its aliases this holds more than {MAX_NODES} values or {MAX_CHARACTERS} characters")
+            self.stop(
+                line,
+                f"with its aliases this holds more than {MAX_NODES} values or {MAX_CHARACTERS} characters: write less",
+            )
 
     def check_depth(self, depth: int, line: int) -> None:
         if depth > MAX_DEPTH:

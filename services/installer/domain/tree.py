@@ -126,5 +126,5 @@ def check_folder(subdir: str, paths: Collection[str]) -> None:
     prefix = f"{parent}/" if any(path.startswith(f"{parent}/") for path in paths) else ""
     inside = (path.removeprefix(prefix) for path in paths if path.startswith(prefix))
     folders = sorted({prefix + path.split("/")[0] for path in inside if "/" in path})
-    there = f"there are {', '.join(folders[:10])}" if folders else "it has no folders"
+    there = f"there are {', '.join(folders[:10])}" if folders else "it has none: leave the folder out"
     raise FetchFailed("subdir_not_found", f"The repository has no folder {subdir}; {there}.")
