@@ -116,7 +116,7 @@ def _unauthenticated(scope: Scope, *, shown: bool) -> Problem:
         401,
         "unauthenticated",
         "Who are you?",
-        "the token shown is not valid here"
+        "the token shown is not valid here: show another; the first one is in <data>/admin.token"
         if shown
         else "show a token: `Authorization: Bearer <token>`; the first one is in <data>/admin.token",
         headers={"WWW-Authenticate": challenge},

@@ -22,6 +22,20 @@ from libs.runtime.masking import inert, is_secret_key, masked
 
 MEDIA_TYPE = "application/problem+json"
 
+_OBJECT = "one object of JSON, with the header Content-Type: application/json"
+_RULES = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": _OBJECT,
+    "float_parsing": "a number",
+    "greater_than_equal": "{ge} or more",
+    "int_parsing": "a whole number",
+    "less_than_equal": "{le} or less",
+    "model_attributes_type": _OBJECT,
+    "model_type": _OBJECT,
+    "string_too_long": "a text of at most {max_length} characters",
+    "string_type": "a text",
+}
 _LONGEST_SHOWN = 100
 _MOST_SHOWN = 20
 
@@ -143,7 +157,7 @@ def _invalid(errors: Sequence[Mapping[str, Any]], connection: HTTPConnection) ->
     shown = [_explained(error, connection) for error in errors[:_MOST_SHOWN]]
     first = shown[0]
     more = f" (and {len(errors) - 1} more, see errors)" if len(errors) > 1 else ""
-    found = "nothing" if first["found"] is None else json.dumps(first["found"])
+    found = "nothing" if first["found"] is None else json.dumps(first["found"], ensure_ascii=False)
     detail = f"{first['field']}: found {found}, allowed is {first['allowed']}{more}"
     return Problem(422, "invalid_request", "The request is not valid", detail, errors=shown)
 
@@ -159,8 +173,16 @@ def _explained(error: Mapping[str, Any], connection: HTTPConnection) -> dict[str
     elif kind == "extra_forbidden":
         allowed = f"no field of this name{_choices(connection, path)}"
     else:
-        allowed = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+        allowed = _rule(error)
     return {"in": place, "field": inert(field[:_LONGEST_SHOWN]) or "body", "found": found, "allowed": allowed}
+
+
+def _rule(error: Mapping[str, Any]) -> str:
+    """What is allowed, in a caller's words: the framework's own speak of its types."""
+    said = _RULES.get(str(error["type"]))
+    if said is not None:
+        return said.format_map(error.get("ctx", {}))
+    return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
 
 
 def _shown(value: Any, *, secret: bool) -> Any:
