@@ -47,6 +47,8 @@ class Door:
         except Unanswerable as answer:
             raise Problem.of(answer.problem, answer.status) from answer
         except Unavailable as problem:
+            if not self.bus.connected:
+                raise problems.nothing_known() from problem
             raise problems.service_unavailable(str(problem)) from problem
 
 

@@ -29,7 +29,7 @@ def bad_key() -> Problem:
         422,
         "idempotency_key_invalid",
         "The Idempotency-Key is not valid",
-        "an Idempotency-Key has 1 to 200 printable ASCII characters",
+        "this Idempotency-Key is not valid; one has 1 to 200 printable ASCII characters",
     )
 
 
@@ -44,11 +44,20 @@ def key_reused(operation: str) -> Problem:
 
 
 def no_tool(name: str) -> Problem:
-    return Problem(404, "tool_not_found", "No such tool", f"there is no tool named {shown(name)}", name=name)
+    return Problem(
+        404,
+        "tool_not_found",
+        "No such tool",
+        f"there is no tool named {shown(name)}; /api/v1/tools lists those that there are",
+        name=name,
+    )
 
 
 def no_operation(operation: str) -> Problem:
-    detail = f"there is no operation {shown(operation)}; records are kept for 90 days"
+    detail = (
+        f"there is no operation {shown(operation)}: records are kept for 90 days; /api/v1/operations lists those that "
+        "there are"
+    )
     return Problem(404, "operation_not_found", "No such operation", detail)
 
 
@@ -106,10 +115,15 @@ def bus_unavailable() -> Problem:
         503,
         "bus_unavailable",
         "NATS does not answer",
-        "it is not known whether the request was stored: repeat it with the same Idempotency-Key, and it is "
-        "carried out once",
+        "NATS does not answer, so it is not known whether the request was stored: repeat it with the same "
+        "Idempotency-Key, and it is carried out once",
         headers={"Retry-After": "2"},
     )
+
+
+def nothing_known() -> Problem:
+    detail = "NATS does not answer, and nothing can be asked without it: see that it runs, and ask again in a moment"
+    return Problem(503, "bus_unavailable", "NATS does not answer", detail, headers={"Retry-After": "2"})
 
 
 def service_unavailable(why: str) -> Problem:
