@@ -88,7 +88,12 @@ def build(settings: Settings) -> Service:
         connected, watcher = running[0]
         nats = Check("nats", connected.bus.connected, "connected" if connected.bus.connected else "not connected")
         version = watcher.version
-        engine = Check("engine", version is not None, version or "the Docker Engine does not answer", critical=False)
+        engine = Check(
+            "engine",
+            version is not None,
+            version or "the Docker Engine does not answer; start it, and all goes on by itself",
+            critical=False,
+        )
         return [nats, engine]
 
     return Service(name=NAME, routes=None, run=run, health=health)

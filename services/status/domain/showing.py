@@ -69,7 +69,7 @@ def at_work(under_way: Sequence[OperationEntry]) -> OperationEntry | None:
 def judgement(entry: ToolEntry, engine: EngineEntry | None, under_way: Sequence[OperationEntry]) -> Judgement:
     """What is happening to the tool goes before what it is; not knowing goes before both, once there is a tool."""
     if entry.tool is not None and engine is not None and engine.lost > entry.seen and engine.lost_at is not None:
-        reason = f"the engine {engine.name} does not answer: {engine.reason}"
+        reason = f"the engine {engine.name} does not answer: {engine.reason} Once it does, all goes on by itself."
         return Judgement(state=ToolState.UNKNOWN, reason=reason, since=engine.lost_at)
     current = at_work(under_way)
     step = current.step if current else None
