@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from bench import machine, records, table
-from bench.cases import accept, alone, install, start
+from bench.cases import accept, alone, install, stack, start
 from bench.figures import Row
 from bench.stage import Stage, stage
 from libs.runtime import logging
@@ -22,6 +22,8 @@ Case = Callable[[Stage, int], Awaitable[list[Row]]]
 CASES: dict[str, Case] = {
     "start": start.measure,
     "install": install.measure,
+    "stack-start": stack.start,
+    "stack-install": stack.install,
     "accept": accept.measure,
     "startup": alone.startup,
     "memory": alone.rest,
