@@ -6,6 +6,7 @@ looks at the record again; what the tool is afterwards is always read off the en
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from libs.contracts.tools import (
 from libs.runtime.bus.attempt import Handler
 from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
 from libs.runtime.bus.tasks import TaskHandler
-from services.orchestrator.domain.failures import EngineAway
+from services.orchestrator.domain.failures import DiskFull, EngineAway
 from services.orchestrator.domain.plan import as_seen
 from services.orchestrator.ports import Containers, Runner, Workshop
 from services.orchestrator.rebuild import Rebuild
@@ -257,8 +258,12 @@ def _unknown(tool: Tool, reason: str) -> Tool:
 
 @contextmanager
 def _awaiting_engine() -> Generator[None]:
-    """An engine that is not there is a reason to wait and no failure."""
+    """An engine that is not there is a reason to wait and no failure; a full disk is one that people mend."""
     try:
         yield
     except EngineAway as away:
         raise Away(away.message) from away
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull from error

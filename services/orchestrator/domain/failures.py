@@ -41,6 +41,16 @@ class PortTaken(EngineError):
         )
 
 
+class DiskFull(Failure):
+    """There is no room for the tool's folder; what was begun there is taken back."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "disk_full",
+            "The disk with the tools' folders is full: free some space, or uninstall a tool, and try again.",
+        )
+
+
 class ToolExited(Failure):
     """The tool ended while it was waited for; `detail`: `exit_code`, `oom`, `log` (last lines)."""
 
