@@ -67,5 +67,5 @@ async def test_a_failed_clients_last_words_are_kept(tmp_path: Path):
     )
     seen, failed = await talk(tmp_path, script)
     assert seen == ["ERROR: failed to solve: no luck"]
-    assert failed.message == "The build failed: no luck."
+    assert failed.message == "The build failed: no luck: mend the Dockerfile, or what it takes in."
     assert failed.detail == {"log": seen}

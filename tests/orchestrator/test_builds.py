@@ -66,7 +66,7 @@ def test_a_failed_build_names_its_step_and_keeps_the_last_lines():
     assert isinstance(failure, BuildFailed)
     assert failure.message == (
         "The build failed at step 2/3 `RUN make install`: "
-        'process "/bin/sh -c make install" did not complete successfully: exit code: 2.'
+        'process "/bin/sh -c make install" did not complete successfully: exit code: 2: its last lines say why.'
     )
     assert failure.detail is not None
     assert "#5 0.21 make: *** No rule to make target 'install'.  Stop." in failure.detail["log"]
@@ -77,12 +77,15 @@ def test_a_dockerfile_that_cannot_be_read_is_named_without_a_step():
         "ERROR: failed to solve: dockerfile parse error on line 2: unknown instruction: FRM (did you mean FROM?)"
     )
     assert failure.message == (
-        "The build failed: dockerfile parse error on line 2: unknown instruction: FRM (did you mean FROM?)."
+        "The build failed: dockerfile parse error on line 2: unknown instruction: FRM (did you mean FROM?): "
+        "mend the Dockerfile, or what it takes in."
     )
 
 
 def test_a_client_that_says_nothing_is_told_by_its_exit_code():
-    assert failure_of("", 137).message == "The build failed: the BuildKit client ended with exit code 137."
+    assert failure_of("", 137).message == (
+        "The build failed: the BuildKit client ended with exit code 137: its last lines say why."
+    )
 
 
 def test_an_engine_lost_in_a_build_is_not_the_builds_failure():

@@ -19,6 +19,10 @@ _ENGINE_GONE = re.compile(
     r"Cannot connect to the Docker daemon|code = Unavailable|error reading from server|"
     r"connection reset by peer|failed to receive status|transport is closing|graceful_stop"
 )
+# What BuildKit was about when it found out says nothing to whoever wrote the Dockerfile.
+_ABOUT = re.compile(
+    r"failed to (?:compute cache key|calculate checksum of ref \S+|resolve source metadata for \S+|do request|solve): "
+)
 
 # The tool's own words stand in such an error; whatever they say, it was the step that failed.
 _STEP_ENDED_BADLY = re.compile(r'process ".*" did not complete', re.DOTALL)
@@ -91,7 +95,9 @@ class BuildLog:
         if _ENGINE_GONE.search(error) and not _STEP_ENDED_BADLY.search(error):
             return EngineAway(f"The Docker Engine went away during the build: {error}.")
         where = f" at step {self._failed_step}" if self._failed_step else ""
-        return BuildFailed(f"The build failed{where}: {error}.", self.last_lines)
+        only_lines_tell = self._error is None or _STEP_ENDED_BADLY.search(error)
+        advice = "its last lines say why" if only_lines_tell else "mend the Dockerfile, or what it takes in"
+        return BuildFailed(f"The build failed{where}: {_ABOUT.sub('', error)}: {advice}.", self.last_lines)
 
     def _follow(self, line: str) -> None:
         if step := _STEP.match(line):
