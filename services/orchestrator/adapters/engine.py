@@ -8,6 +8,7 @@ ends. Cancelling a call closes its connection, and with it the reader at the eng
 import asyncio
 import json
 import os
+import re
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -27,6 +28,9 @@ END_OF_A_CHANGE = 2.0  # seconds that cancelling waits for a change under way
 CHUNK = 64 * 1024
 
 _VERBS = frozenset({"create", "json", "kill", "start", "stop", "pause", "unpause", "wait", "prune"})
+_NO_PROGRAM = re.compile(
+    r'exec: ("[^"]{1,200}"): .*(?:no such file or directory|executable file not found|permission denied)'
+)
 _CODES = {404: "not_found", 409: "conflict"}
 
 
@@ -214,6 +218,9 @@ def _refusal(status: int, answer: bytes) -> EngineError:
         message = str(json.loads(answer)["message"])
     except (ValueError, KeyError, TypeError):
         message = answer.decode("utf-8", "replace").strip() or f"HTTP {status}"
+    if command := _NO_PROGRAM.search(message):
+        said = f"The tool's command {command[1]} is no program in its image: mend the command in its Dockerfile."
+        return EngineError("command_not_found", said, status=status)
     code = _CODES.get(status, "engine_error")
     return EngineError(code, f"The Docker Engine refused: {message}", status=status)
 
