@@ -100,8 +100,9 @@ def up(env_file: Path) -> None:
         raise SetupFailed(f"MACHETE_DATA={data} must be an absolute path: it is the same inside and outside")
     _refuse_taken_ports(setup, configuration)
     _run(setup, "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
-    # It takes on what changed of its users, after an upgrade say; without a change nothing happens.
-    ask(setup.compose("kill", "--signal", "HUP", "nats"), environment=setup.environment())
+    # It takes on what changed of its users, after an upgrade say; without a change nothing happens. From inside: a
+    # container that was sent a signal from outside counts as stopped by hand, and is not started again when it dies.
+    ask(setup.compose("exec", "-T", "nats", "nats-server", "--signal", "reload=1"), environment=setup.environment())
     _say(setup, configuration, data)
 
 

@@ -172,6 +172,8 @@ def databases(data: Path, host: str, port: int, services: Iterable[str]) -> None
     access = {"host": host, "port": port, "user": SUPERUSER, "password": passwords[SUPERUSER], "dbname": "postgres"}
     options: dict[str, Any] = {**access, "autocommit": True, "connect_timeout": 10}
     with psycopg.connect(**options) as connection:
+        for name in ("postgres", "template1"):
+            connection.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
         for service in services:
             name, password = sql.Identifier(service), sql.Literal(passwords[service])
             known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [service]).fetchone()
