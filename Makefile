@@ -8,28 +8,31 @@ IMAGE_LOCK = uv pip compile --constraint requirements.lock --universal --python-
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down test check format generate lock bench clean
+.PHONY: help python setup demo up down test check format generate lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make everything ready: dependencies, a Docker Engine, base images (can be repeated)
+python:
 	@command -v $(PYTHON) >/dev/null || { echo "setup: $(PYTHON) not found: install Python 3.11 or newer"; exit 1; }
+
+setup: python ## make everything ready: dependencies, a Docker Engine, base images (can be repeated)
 	@$(PYTHON) -m deploy.setup
 
 demo: setup ## start MACHETE, install and run an example, stay until Ctrl-C (ONCE=1: end after the proof)
 	@$(VENV)/python -m deploy.demo $(if $(filter-out 0 no false,$(ONCE)),--once)
 
-up: ## start the platform in containers (docker-compose.yml, settings in .env), and keep it running
+up: python ## start the platform in containers (docker-compose.yml, settings in .env), and keep it running
 	@$(PYTHON) -m deploy.platform up
 
-down: ## stop the platform in containers; tools go on, data stays
+down: python ## stop the platform in containers; tools go on, data stays
 	@$(PYTHON) -m deploy.platform down
 
-test: setup ## run all tests (PYTEST_ARGS="-k name -x" narrows them)
+test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
+	@$(PYTHON) -m deploy.setup tests
 	@$(VENV)/pytest $(PYTEST_ARGS)
 
-check: ## format, lint, types, house rules, generated files
+check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .

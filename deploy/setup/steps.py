@@ -23,6 +23,11 @@ def everything() -> None:
     dependencies()
     engine.ensure()
     images.ensure()
+
+
+def tests() -> None:
+    """What only the tests need: programs that they start themselves, on ports of their own."""
+    everything()
     postgres.ensure()
     prometheus.ensure()
     sshd.ensure()
@@ -30,6 +35,7 @@ def everything() -> None:
 
 STEPS: dict[str, Callable[[], None]] = {
     "all": everything,
+    "tests": tests,
     "python": dependencies,
     "engine": engine.ensure,
     "images": images.ensure,
@@ -59,6 +65,6 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("\nsetup: interrupted; run it again to go on\n")
         return INTERRUPTED
-    if name == "all":
+    if name in ("all", "tests"):
         say("ready")
     return DONE
