@@ -11,7 +11,7 @@ import pytest
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, inspect, text
+from sqlalchemy import Connection, create_engine, inspect, text
 
 from services.gateway import migrations
 from services.gateway.adapters import database
@@ -110,6 +110,42 @@ async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(addres
         await Database.opened(address)
     kept = await opened.run(lambda connection: connection.execute(text("SELECT * FROM gateway_revision")).scalar())
     assert kept == "9999"
+
+
+def structure(connection: Connection) -> dict[str, object]:
+    """Tables, columns, keys and indexes, as the database tells of them."""
+    there = inspect(connection)
+    return {
+        table: (
+            [(column["name"], str(column["type"]), column["nullable"]) for column in there.get_columns(table)],
+            there.get_pk_constraint(table)["constrained_columns"],
+            sorted((str(index["name"]), tuple(index["column_names"])) for index in there.get_indexes(table)),
+            sorted(tuple(unique["column_names"]) for unique in there.get_unique_constraints(table)),
+        )
+        for table in there.get_table_names()
+    }
+
+
+async def test_a_database_that_went_every_step_is_the_same_as_a_new_one(address: str):
+    new = await Database.opened(address)
+    at_once = await new.run(structure)
+
+    def emptied(connection: Connection) -> None:
+        Table.metadata.drop_all(connection)
+        connection.execute(text("DELETE FROM gateway_revision"))
+
+    await new.run(emptied)
+    await new.close()
+    stepwise = await Database.opened(address)
+    assert await stepwise.run(structure) == at_once
+    assert set(at_once) == {"agents", "gateway_revision"}
+    # The rule that two agents never have one name is part of an index, which no inspection shows whole.
+    await AgentAccounts(stepwise).add("robot", "viewer", "UKEY1")
+    with pytest.raises(AgentExists):
+        await AgentAccounts(stepwise).add("robot", "viewer", "UKEY2")
+    await AgentAccounts(stepwise).remove("robot")
+    await AgentAccounts(stepwise).add("robot", "viewer", "UKEY3")
+    await stepwise.close()
 
 
 async def test_the_tables_are_what_the_program_takes_them_for(opened: Database):

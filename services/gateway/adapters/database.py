@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from libs.runtime.masking import inert, masked
-from services.gateway.adapters.schema import REVISIONS
+from services.gateway.adapters.schema import REVISIONS, Table
 from services.gateway.migrations import HEAD
 from services.gateway.ports import DatabaseAway
 
@@ -140,7 +140,26 @@ def _revision(engine: Engine) -> str | None:
 
 
 def _migrate(engine: Engine) -> None:
-    """Alembic is imported here, since this happens once in the life of a database."""
+    """Of gateways that start at once, one does it, and the others find it done."""
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text(f"SET LOCAL statement_timeout = '{MIGRATION_LIMIT}s'"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
+        if inspect(connection).has_table(REVISIONS):
+            _go_on(connection)
+        else:
+            _begin(connection)
+
+
+def _begin(connection: Connection) -> None:
+    """An empty database is filled as the newest step would leave it: importing Alembic would take longer than that."""
+    Table.metadata.create_all(connection)
+    connection.execute(text(f"CREATE TABLE {REVISIONS} (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text(f"INSERT INTO {REVISIONS} VALUES (:head)"), {"head": HEAD})
+
+
+def _go_on(connection: Connection) -> None:
     # It tells of each of its plugins as it is imported.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)
     from alembic import command
@@ -149,15 +168,10 @@ def _migrate(engine: Engine) -> None:
 
     steps = Config()
     steps.set_main_option("script_location", str(Path(__file__).parents[1] / "migrations").replace("%", "%%"))
-    with engine.begin() as connection:
-        if engine.dialect.name == "postgresql":
-            connection.execute(text(f"SET LOCAL statement_timeout = '{MIGRATION_LIMIT}s'"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
-            connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}"))
-        steps.attributes["connection"] = connection
-        try:
-            command.upgrade(steps, "head")
-        except CommandError as error:
-            raise DatabaseAway(
-                f"the gateway's database is of another version than this program ({error}): run the newer one"
-            ) from error
+    steps.attributes["connection"] = connection
+    try:
+        command.upgrade(steps, "head")
+    except CommandError as error:
+        raise DatabaseAway(
+            f"the gateway's database is of another version than this program ({error}): run the newer one"
+        ) from error
