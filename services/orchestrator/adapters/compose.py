@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from libs.runtime import metrics
 from services.orchestrator.adapters.batches import in_batches
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
@@ -68,24 +69,30 @@ class Compose:
             story.read(lines)
             await log(lines)
 
-        code, lines = await self._run(commands.build_argv(self._base(project), services), project.folder, told, alive)
-        if code != 0:
-            await self.engine.read("GET", "/_ping", patience=5)  # a lost engine is not the build's failure
-            raise commands.build_failure(code, lines, story)
+        argv = commands.build_argv(self._base(project), services)
+        with metrics.engine_call("compose build"):
+            code, lines = await self._run(argv, project.folder, told, alive)
+            if code != 0:
+                await self.engine.read("GET", "/_ping", patience=5)  # a lost engine is not the build's failure
+                raise commands.build_failure(code, lines, story)
 
     async def pull(self, project: Project, services: Sequence[str], log: Log, alive: Callable[[], bool]) -> None:
-        code, lines = await self._run(commands.pull_argv(self._base(project), services), project.folder, log, alive)
-        if code != 0:
-            await self.engine.read("GET", "/_ping", patience=5)
-            raise commands.pull_failure(code, lines)
+        argv = commands.pull_argv(self._base(project), services)
+        with metrics.engine_call("compose pull"):
+            code, lines = await self._run(argv, project.folder, log, alive)
+            if code != 0:
+                await self.engine.read("GET", "/_ping", patience=5)
+                raise commands.pull_failure(code, lines)
 
     async def create(self, project: Project, alive: Callable[[], bool] = always) -> None:
         """Networks, volumes and containers, none of them started."""
-        await self._engine_call("made ready", commands.create_argv(self._base(project)), project, alive)
+        with metrics.engine_call("compose create"):
+            await self._engine_call("made ready", commands.create_argv(self._base(project)), project, alive)
 
     async def up(self, project: Project, alive: Callable[[], bool] = always) -> None:
         """Everything started, in the order of what waits for what; not all of it need be ready yet."""
-        await self._engine_call("started", commands.up_argv(self._base(project)), project, alive)
+        with metrics.engine_call("compose up"):
+            await self._engine_call("started", commands.up_argv(self._base(project)), project, alive)
 
     async def _engine_call(self, what: str, argv: Sequence[str], project: Project, alive: Callable[[], bool]) -> None:
         code, lines = await self._run(argv, project.folder, _silence, alive)
