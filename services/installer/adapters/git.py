@@ -232,7 +232,7 @@ class _Fetch:
         return self._children.run(argv, env=self._access.environment, cwd=self._repository, alive=self._alive)
 
     async def _listen(self, child: Child) -> None:
-        next_progress = 0.0
+        next_progress = time.monotonic() + PROGRESS_EVERY  # what is done by then need not be said bit by bit
         async for line in child.lines():
             text = self._shown(line)
             if git_says.percentage(text) is None:
