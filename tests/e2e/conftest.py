@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
+from deploy.setup.images import BUSYBOX
 from tests.support.platform import Platform, whole_platform
 from tests.support.platform_api import Api
 from tests.support.processes import zombies_of
@@ -13,7 +14,8 @@ from tests.support.processes import zombies_of
 
 @pytest.fixture(scope="session")
 async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
-    async with whole_platform(tmp_path_factory.mktemp("whole")) as platform:
+    arguments = {"MACHETE_BUILD_ARGS": f"BASE_IMAGE={BUSYBOX}"}
+    async with whole_platform(tmp_path_factory.mktemp("whole"), arguments) as platform:
         yield platform
         assert platform.complaints() == []
         assert zombies_of(platform.processes["machete"].pid) == []

@@ -179,7 +179,7 @@ class FakeContainers:
                 raise ToolExited(exit_sentence(container.service), container.exit_code, False, log)
             case "late":
                 seen = answer.in_words(spec)
-                raise NotReady(late_sentence(spec, seen), seen, log)
+                raise NotReady(late_sentence(spec, "app", seen), seen, log)
             case _:
                 return
 

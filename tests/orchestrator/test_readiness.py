@@ -63,10 +63,10 @@ def test_probes_begin_dense_and_end_sparse():
 
 
 def test_a_late_tool_is_told_what_was_expected_and_what_was_seen():
-    assert late_sentence(SPEC, Answer(status=503).in_words(SPEC)) == (
+    assert late_sentence(SPEC, "app", Answer(status=503).in_words(SPEC)) == (
         "app was not ready within 10 s: expected 200 from /health, last saw HTTP 503 from /health."
     )
-    assert late_sentence(replace(SPEC, health_check=None), REFUSED.in_words(SPEC)) == (
+    assert late_sentence(replace(SPEC, health_check=None), "app", REFUSED.in_words(SPEC)) == (
         "app was not ready within 10 s: expected an open port 8080, last saw connection refused on port 8080."
     )
 

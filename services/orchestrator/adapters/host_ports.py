@@ -40,9 +40,16 @@ class HostPorts:
         held = await self._held()
         holders = held.get(port, [])
         others = [name for name in holders if not name.startswith(f"{project}-")]
-        if others or (not holders and not await asyncio.to_thread(self._is_free, port, protocol)):
+        is_ours = not others and bool(await self._running(holders))
+        if others or not (is_ours or await asyncio.to_thread(self._is_free, port, protocol)):
             alternative = await asyncio.to_thread(choose_port, project, held, self._is_free)
             raise PortTaken(port, others[0] if others else None, alternative)
+
+    async def _running(self, names: Collection[str]) -> list[str]:
+        """Those of the containers that run: a stopped one's port may be somebody else's meanwhile."""
+        listed = await self.engine.call("GET", "/containers/json") if names else []
+        running = (name.removeprefix("/") for item in listed for name in item["Names"])
+        return [name for name in running if name in names]
 
     async def _held(self) -> dict[int, list[str]]:
         """Ports to the containers that hold them, those that run first.

@@ -51,7 +51,7 @@ async def wait_until_ready(
                 case "exited":
                     raise await _exited(feed, service)
                 case "late":
-                    raise await _late(feed, spec, container, answer)
+                    raise await _late(feed, spec, service, answer)
                 case "wait":
                     if target is not None:
                         answer = await _unless(ended, _probe(target, spec)) or answer
@@ -89,9 +89,9 @@ async def _exited(feed: DockerFeed, service: ServiceObservation) -> ToolExited:
     return ToolExited(exit_sentence(service), service.exit_code, service.oom, log)
 
 
-async def _late(feed: DockerFeed, spec: ContainerSpec, container: str, answer: Answer | None) -> NotReady:
+async def _late(feed: DockerFeed, spec: ContainerSpec, service: ServiceObservation, answer: Answer | None) -> NotReady:
     seen = answer.in_words(spec) if answer else "nothing"
-    return NotReady(late_sentence(spec, seen), seen, await _last_lines(feed, container))
+    return NotReady(late_sentence(spec, service.name, seen), seen, await _last_lines(feed, service.container_id))
 
 
 async def _last_lines(feed: DockerFeed, container: str) -> list[str]:

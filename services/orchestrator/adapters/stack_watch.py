@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
@@ -23,6 +23,7 @@ from services.orchestrator.domain.stacks.order import dependencies, waves
 Inspected = Mapping[str, Any]
 
 LOOK_EVERY = 0.25
+ENDS_AGAIN = 3.0  # seconds that a failed service is waited for to fail again
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class StackWatch:
     async def check(self, before: Mapping[str, str]) -> None:
         """Raises as `until_failure` does, if there is reason to now."""
         await self._look({}, before)
+
+    async def unstartable(self) -> tuple[str, str] | None:
+        """A service that the engine could not start, and what it said of it."""
+        found = ((_service(each), str(each["State"].get("Error") or "")) for each in await self._inspected())
+        return next(((service, said) for service, said in found if said), None)
 
     async def until_ready(self, patience: float) -> None:
         """Returns when every service is; raises ToolExited or NotReady, `patience` seconds from now at the latest."""
@@ -84,7 +90,18 @@ class StackWatch:
         if how == "unhealthy":
             said = _health_output(inspected)
             return NotReady(readiness.unhealthy_sentence(service, said), said, log)
+        if service.exit_code is None:
+            service = replace(service, exit_code=await self._next_exit(service.container_id))
         return ToolExited(readiness.exited_sentence(service), service.exit_code, service.oom, log)
+
+    async def _next_exit(self, container: str) -> int | None:
+        """How it ended, of one that the engine has started again by now: most likely as it will end once more."""
+        try:
+            async with asyncio.timeout(ENDS_AGAIN):
+                answer = await self.engine.call("POST", path_of("containers", container, "wait"), patience=None)
+        except TimeoutError:
+            return None
+        return int(answer["StatusCode"]) if answer else None
 
     async def _late(self, waiting: list[ServiceObservation], patience: float) -> NotReady:
         return NotReady(

@@ -24,6 +24,7 @@ from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import policy, reading
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.ports import Published, published, web
+from services.orchestrator.domain.stacks.readiness import unstartable_sentence
 from services.orchestrator.domain.stacks.resolving import Resolved, resolve, with_image_volumes
 from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
 from services.orchestrator.ports import Workshop, always
@@ -60,7 +61,8 @@ class DockerStacks:
         absent = {service.name for service in resolved.services if not await self._has(service.image)}
         if to_build := [name for name in resolved.built if name in absent]:
             await self.compose.build(project, to_build, log, alive)
-        if to_pull := sorted(absent.difference(resolved.built)):
+        made_here = {service.image for service in resolved.services if service.name in resolved.built}
+        if to_pull := [each.name for each in resolved.services if each.name in absent and each.image not in made_here]:
             await self.compose.pull(project, to_pull, log, alive)
         await self._written(stack, config, "config.json")
         front = resolved.front
@@ -94,7 +96,7 @@ class DockerStacks:
             await unless(self.compose.up(project, alive), watch.until_failure(before))
         except EngineError as refusal:
             await watch.check(before)  # whose failure it is says more than that another one waited for it in vain
-            raise await self._explained(stack, refusal) from refusal
+            raise await self._explained(stack, refusal, watch) from refusal
         if wait:
             await self._ready(tool, watch)
         return await watch.runs() != before
@@ -232,8 +234,8 @@ class DockerStacks:
         for each in await self.engine.call("GET", "/containers/json", paused):
             await self.engine.call("POST", path_of("containers", each["Id"], "unpause"))
 
-    async def _explained(self, stack: Stack, refusal: EngineError) -> EngineError:
-        """Who has the port that the engine could not give."""
+    async def _explained(self, stack: Stack, refusal: EngineError, watch: StackWatch | None = None) -> EngineError:
+        """Who has the port that the engine could not give, or which service it could not start."""
         if any(words in refusal.message for words in _PORT_WORDS):
             services = part(await self._kept(stack, "compose.json") or {}, "services")
             bound = [
@@ -241,6 +243,8 @@ class DockerStacks:
             ]
             for port, protocol in bound:
                 await HostPorts(self.engine, self.instance).check(stack.project, int(port), protocol)
+        if watch is not None and (found := await watch.unstartable()):
+            return EngineError("compose_failed", unstartable_sentence(*found), refusal.detail)
         return refusal
 
     async def _running(self, tool: str) -> bool:

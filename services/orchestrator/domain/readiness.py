@@ -8,6 +8,7 @@ from services.orchestrator.domain.specs import ContainerSpec
 
 FIRST_PAUSE = 0.005
 LONGEST_PAUSE = 0.25
+KILLED = 137
 STAYS_UP = 1.0  # seconds that a tool without a port has to survive
 
 Verdict = Literal["wait", "ready", "exited", "late"]
@@ -55,6 +56,8 @@ def pause_after(attempt: int) -> float:
 def exit_sentence(service: ServiceObservation) -> str:
     if service.oom:
         advice = "give it more memory"
+    elif service.exit_code == KILLED:
+        advice = "give it more memory (resources.memory) if that is why; its last lines may say more"
     elif service.exit_code == 0:
         advice = "its command must stay in the foreground"
     else:
@@ -62,6 +65,6 @@ def exit_sentence(service: ServiceObservation) -> str:
     return f"{how_it_ended(service)} before it was ready: {advice}."
 
 
-def late_sentence(spec: ContainerSpec, seen: str) -> str:
+def late_sentence(spec: ContainerSpec, service: str, seen: str) -> str:
     where = f"200 from {spec.health_check}" if spec.health_check else f"an open port {spec.port}"
-    return f"app was not ready within {spec.readiness:g} s: expected {where}, last saw {seen}."
+    return f"{service} was not ready within {spec.readiness:g} s: expected {where}, last saw {seen}."

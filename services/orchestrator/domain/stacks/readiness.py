@@ -43,6 +43,12 @@ def exited_sentence(service: ServiceObservation) -> str:
     return f"{how_it_ended(service)}: {advice}."
 
 
+def unstartable_sentence(service: str, said: str) -> str:
+    """Of the runtime's words only the last are about the service."""
+    cause = said.rpartition("unable to start container process: ")[2].removesuffix(": unknown").strip().rstrip(".")
+    return f"{service} could not be started: {cause}: check its command, user and mounts in the Compose file."
+
+
 def unhealthy_sentence(service: ServiceObservation, said: str) -> str:
     last = f", which last said: {said}" if said else ""
     return f"{service.name} is unhealthy by its own health check{last}."
