@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.platform import first_env, read_env
+from deploy.platform import IMAGE, first_env, read_env
 from deploy.provisioning import NATS_USERS, PLATFORM
 from deploy.setup.parts import FOR_PLATFORM
 from libs.contracts.permissions import permissions
 from libs.runtime.variables import variable
+from libs.runtime.version import VERSION
 from services import registry
 
 ROOT = Path(__file__).parents[2]
@@ -101,6 +102,11 @@ def test_each_nats_user_belongs_to_one_service_or_to_provisioning() -> None:
 def test_the_public_images_named_in_both_places_are_the_same() -> None:
     for part in FOR_PLATFORM:
         assert f"${{{part.argument}:-{part.public}}}" in COMPOSE
+
+
+def test_the_image_is_tagged_with_the_version() -> None:
+    assert f"machete:{VERSION}" == IMAGE
+    assert COMPOSE.count(f"${{MACHETE_IMAGE:-{IMAGE}}}") == COMPOSE.count("MACHETE_IMAGE")
 
 
 def pins(path: Path) -> dict[str, str]:

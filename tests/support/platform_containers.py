@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deploy.setup.images import BUSYBOX
 from libs.contracts.names import random_word
 from libs.runtime import loopback
 from libs.runtime.bus.connection import Bus, connect
@@ -133,6 +134,7 @@ def _described(stack: AsyncExitStack, folder: Path) -> ContainedPlatform:
         "MACHETE_FRONT_NETWORK": f"10.212.{random.randrange(1, 250)}.0/24",
         "MACHETE_GIT_PROTOCOLS": "https,http",
         "MACHETE_STOP_TIMEOUT": "3",
+        "MACHETE_BUILD_ARGS": f"BASE_IMAGE={BUSYBOX}",
     }
     env_file = folder / "platform.env"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
