@@ -67,7 +67,7 @@ def test_want_of_memory_is_named():
 def test_a_crash_loop_is_a_failure_though_the_engine_keeps_trying():
     assert tool_state("running", [LOOPING]) == (
         "failed",
-        "app ended with exit code 1 and is being restarted (4 times so far).",
+        "app ended with exit code 1 and is being restarted (4 times so far): its log says why.",
     )
 
 
