@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -263,6 +264,23 @@ async def test_while_no_gateway_runs_nobody_answers_and_after_a_kill_the_next_on
                 (await agent.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
                 async with connected(stage, "patient", credentials) as again:
                     (await again.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
+
+
+async def test_a_wait_is_cut_off_and_answered_when_the_gateway_stops(stage: Stage, tmp_path: Path):
+    asked = asyncio.Event()
+
+    async def never(_: object) -> None:
+        asked.set()
+
+    await stage.witness.nats.subscribe("machete.qry.v1.status.operation", cb=never)
+    await stage.witness.nats.flush()
+    async with door(stage, tmp_path) as gateway, AsyncExitStack() as stack:
+        agent = await stack.enter_async_context(robot(stage, gateway))
+        waiting = asyncio.create_task(agent.ask("operations.show", {"id": EXAMPLES["id"], "wait": 60}, timeout=30))
+        await asked.wait()
+        outliving = stack.pop_all()
+    async with outliving:
+        (await waiting).refused(503, "stopping")
 
 
 @on_both_servers

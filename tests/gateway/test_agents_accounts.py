@@ -13,12 +13,14 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, create_engine, inspect, text
 
+from libs.runtime.variables import SettingsError
 from services.gateway import migrations
 from services.gateway.adapters import database
 from services.gateway.adapters.agent_table import AgentAccounts
 from services.gateway.adapters.database import Database, file_address
 from services.gateway.adapters.schema import Table
 from services.gateway.ports import AgentExists, DatabaseAway
+from services.gateway.settings import Settings
 from tests.support.postgres import PostgresServer
 
 
@@ -206,3 +208,15 @@ async def test_a_database_that_went_away_is_used_again_when_it_is_back(postgres:
         postgres.start()
     assert [agent.name for agent in await accounts.all()] == ["robot"]
     await opened.close()
+
+
+def test_an_address_that_is_no_database_is_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MACHETE_GATEWAY_DATABASE", "mysql://machete:hunter22@db/x")
+    with pytest.raises(SettingsError, match=r"MACHETE_GATEWAY_DATABASE.*postgresql\+psycopg") as refused:
+        Settings.load()
+    assert "hunter22" not in str(refused.value)
+
+
+def test_the_address_is_a_secret_wherever_settings_are_shown():
+    settings = Settings.model_validate({"gateway_database": "postgresql+psycopg://machete:hunter22@db/x"})
+    assert "hunter22" not in repr(settings) + str(settings.model_dump())

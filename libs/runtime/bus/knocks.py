@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
 
 from libs.contracts.agents import STATUS_HEADER, is_inbox_of
 from libs.contracts.subjects import AGENT, BadSubject
@@ -27,6 +28,8 @@ from libs.runtime.logging import get_logger
 MOST = 128
 # Of one agent: one that asks for everything at once holds up no other.
 MOST_OF_ONE = 16
+# Seconds that requests get when the service stops.
+GRACE = 2.0
 
 log = get_logger(__name__)
 
@@ -107,10 +110,15 @@ class _Desk:
                 if not self._busy[knock.agent]:
                     del self._busy[knock.agent]
         headers = {STATUS_HEADER: str(answer.status), **answer.headers}
-        await self._answers.nats.publish(reply, answer.body, headers=headers)
+        try:
+            await self._answers.nats.publish(reply, answer.body, headers=headers)
+        except NatsError as problem:
+            log.warning("an agent could not be answered", agent=knock.agent, door=knock.door, problem=repr(problem))
 
     async def close(self) -> None:
-        """What is being answered is let go: the agent asks again, with its key."""
+        """What takes longer than `GRACE` to be answered is let go: the agent asks again, with its key."""
+        if self._pending:
+            await asyncio.wait(self._pending, timeout=GRACE)
         for task in self._pending:
             task.cancel()
         await asyncio.gather(*self._pending, return_exceptions=True)
