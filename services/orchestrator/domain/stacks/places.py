@@ -44,7 +44,7 @@ def _path(origin: str, origins: Collection[str], folder: str) -> str:
     inside = path.is_relative_to(folder)
     shown = path.relative_to(folder) if inside else path
     if outer(origin, origins):
-        return f"{APART}/{'~'.join(part.replace('~', '~0') for part in shown.parts)}"
+        return f"{APART}/{'~'.join(part.replace('~', '~0') for part in path.parts)}"
     if shown == PurePosixPath("."):
         return WHOLE if inside else ABOVE
     return str(_beside_ours(shown) if inside else PurePosixPath(ABOVE, shown))
