@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 
 def main() -> int:
-    connection = HTTPConnection("127.0.0.1", int(os.environ["MACHETE_PORT"]), timeout=4)
+    connection = HTTPConnection("127.0.0.1", int(os.environ["MACHETE_PORT"]), timeout=8)
     try:
         connection.request("GET", "/api/health")
         answer = connection.getresponse()
