@@ -88,16 +88,17 @@ class _ProblemResponse(JSONResponse):
 
 
 def handle_problems(app: FastAPI) -> None:
-    app.add_exception_handler(HTTPException, _on_http_exception)
-    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    # Starlette takes None for a WebSocket; its types say Response.
+    app.add_exception_handler(HTTPException, cast(Any, _on_http_exception))
+    app.add_exception_handler(RequestValidationError, cast(Any, _on_invalid_request))
 
 
-async def _on_http_exception(connection: HTTPConnection, error: Exception) -> Response:
+async def _on_http_exception(connection: HTTPConnection, error: Exception) -> Response | None:
     problem = error if isinstance(error, Problem) else _known(cast(HTTPException, error), connection)
     return await _answered(connection, problem)
 
 
-async def _on_invalid_request(connection: HTTPConnection, error: Exception) -> Response:
+async def _on_invalid_request(connection: HTTPConnection, error: Exception) -> Response | None:
     invalid = cast(RequestValidationError, error)
     errors = cast(Sequence[Mapping[str, Any]], invalid.errors())
     broken = next((each for each in errors if each["type"] == "json_invalid"), None)
@@ -105,13 +106,15 @@ async def _on_invalid_request(connection: HTTPConnection, error: Exception) -> R
     return await _answered(connection, problem)
 
 
-async def _answered(connection: HTTPConnection, problem: Problem) -> Response:
+async def _answered(connection: HTTPConnection, problem: Problem) -> Response | None:
+    """What is still to be sent: nothing to a WebSocket, which has been told here."""
     response = problem.response()
     if isinstance(connection, WebSocket):
         if connection.application_state is WebSocketState.CONNECTING:
             await connection.send_denial_response(response)
         else:
             await connection.close(4000 + problem.status_code, inert(str(problem.detail))[:100])
+        return None
     return response
 
 
@@ -181,8 +184,13 @@ def _rule(error: Mapping[str, Any]) -> str:
     """What is allowed, in a caller's words: the framework's own speak of its types."""
     said = _RULES.get(str(error["type"]))
     if said is not None:
-        return said.format_map(error.get("ctx", {}))
+        bounds = cast(Mapping[str, Any], error.get("ctx", {}))
+        return said.format_map({name: _plain(bound) for name, bound in bounds.items()})
     return str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+
+
+def _plain(bound: Any) -> Any:
+    return int(bound) if isinstance(bound, float) and bound.is_integer() else bound
 
 
 def _shown(value: Any, *, secret: bool) -> Any:
