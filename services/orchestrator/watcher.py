@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -108,13 +109,20 @@ class Watcher:
 
     async def _look_on(self) -> None:
         while True:
-            glance = await self._glances.get()
-            try:
-                await self._look(glance)
-            except EngineAway:
-                raise
-            except Failure as problem:
-                log.warning("a tool cannot be looked at", tool=glance.tool, problem=problem.message)
+            for glance in _last_of_each(await self._waiting()):
+                try:
+                    await self._look(glance)
+                except EngineAway:
+                    raise
+                except Failure as problem:
+                    log.warning("a tool cannot be looked at", tool=glance.tool, problem=problem.message)
+
+    async def _waiting(self) -> list[Glance]:
+        """All there are, at least one."""
+        glances = [await self._glances.get()]
+        while not self._glances.empty():
+            glances.append(self._glances.get_nowait())
+        return glances
 
     async def _look(self, glance: Glance) -> None:
         tool, fence = await self.states.judged(glance.tool)
@@ -139,6 +147,15 @@ class Watcher:
         )
         id = glance.id if glance and glance.id else None
         await self.bus.publish(EVENTS, observed, id=id)
+
+
+def _last_of_each(glances: Iterable[Glance]) -> list[Glance]:
+    """Whatever happened to a tool meanwhile, one look shows all of it; what the engine did is said in any case."""
+    last: dict[str, Glance] = {}
+    for glance in glances:
+        if glance.action != "recorded" or glance.tool not in last:
+            last[glance.tool] = glance
+    return list(last.values())
 
 
 def _judged(tool: Tool, seen: Observation) -> Tool:

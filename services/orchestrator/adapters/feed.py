@@ -16,7 +16,7 @@ from services.orchestrator.domain.names import containers_filter
 
 @dataclass(frozen=True)
 class DockerFeed:
-    """`quiet` seconds without an event, the engine is asked whether it lives.
+    """Of all tools, or of one. `quiet` seconds without an event, the engine is asked whether it lives.
 
     A killed one closes its connections, which shows at once; a frozen one, or one out of reach, does not.
     """
@@ -25,13 +25,14 @@ class DockerFeed:
     instance: str
     quiet: float = 10.0
     ping_patience: float = 5.0
+    tool: str | None = None
 
     async def ping(self) -> str:
         answer = await self.engine.call("GET", "/version", patience=self.ping_patience)
         return str(answer["Version"])
 
     async def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
-        filters = {"type": ["container"], "event": list(ACTIONS), **containers_filter(self.instance)}
+        filters = {"type": ["container"], "event": list(ACTIONS), **containers_filter(self.instance, self.tool)}
         query: dict[str, Any] = {"filters": filters}
         if since is not None:
             query["since"] = engine_time(since)

@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -15,14 +16,14 @@ from services.orchestrator.adapters.readiness import LAST_LINES, wait_until_read
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineError, NotReady, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
-from services.orchestrator.domain.readiness import pause_after
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import readiness
 from services.orchestrator.domain.stacks.order import dependencies, waves
 
 Inspected = Mapping[str, Any]
 
-LOOK_EVERY = 0.25
+LOOK_AGAIN = 1.0  # seconds, where the engine says nothing
+SETTLING = 0.1
 ENDS_AGAIN = 3.0  # seconds that a failed service is waited for to fail again
 
 
@@ -36,12 +37,13 @@ class StackWatch:
         """Every container's last start, by its id: what ended of it is no news."""
         return {each["Id"]: each["State"]["StartedAt"] for each in await self._inspected()}
 
-    async def until_failure(self, before: Mapping[str, str] = MappingProxyType({})) -> None:
+    async def until_failure(self, before: Mapping[str, str]) -> None:
         """Never returns; raises ToolExited or NotReady as soon as a service fails that has run since `before`."""
         restarts: dict[str, int] = {}
-        while True:
-            await self._look(restarts, before)
-            await asyncio.sleep(LOOK_EVERY)
+        async with self._news() as news:
+            while True:
+                await self._look(restarts, before)
+                await _within(LOOK_AGAIN, news)
 
     async def check(self, before: Mapping[str, str]) -> None:
         """Raises as `until_failure` does, if there is reason to now."""
@@ -52,15 +54,37 @@ class StackWatch:
         found = ((_service(each), str(each["State"].get("Error") or "")) for each in await self._inspected())
         return next(((service, said) for service, said in found if said), None)
 
-    async def until_ready(self, patience: float) -> None:
-        """Returns when every service is; raises ToolExited or NotReady, `patience` seconds from now at the latest."""
-        began, attempt = time.monotonic(), 0
+    async def until_ready(self, patience: float, answered: asyncio.Event) -> None:
+        """Returns when every service is, and `answered` is set; raises ToolExited or NotReady.
+
+        They have `patience` seconds from now; what sets `answered` has a patience of its own.
+        """
+        began = time.monotonic()
         restarts: dict[str, int] = {}
-        while waiting := await self._look(restarts):
-            if time.monotonic() - began >= patience:
-                raise await self._late(waiting, patience)
-            await asyncio.sleep(pause_after(attempt))
-            attempt += 1
+        async with self._news() as news:
+            while (waiting := await self._look(restarts)) or not answered.is_set():
+                if waiting and time.monotonic() - began >= patience:
+                    raise await self._late(waiting, patience)
+                settling = any(service.is_up and service.health == "none" for service in waiting)
+                await _within(SETTLING if settling else LOOK_AGAIN, news, *([] if waiting else [answered]))
+
+    @asynccontextmanager
+    async def _news(self) -> AsyncGenerator[asyncio.Event]:
+        """Set whenever something happens to a container of the tool; looking all the time would slow what starts."""
+        happened = asyncio.Event()
+
+        async def listen() -> None:
+            feed = DockerFeed(self.engine, self.instance, tool=self.tool)
+            async with aclosing(feed.events(time.time_ns())) as events:
+                async for _ in events:
+                    happened.set()
+
+        listening = asyncio.ensure_future(listen())
+        try:
+            yield happened
+        finally:
+            listening.cancel()
+            await asyncio.gather(listening, return_exceptions=True)
 
     async def front(self, spec: ContainerSpec, service: str, host_port: int | None) -> None:
         """Returns when the service that people open answers as `spec` says."""
@@ -125,6 +149,17 @@ class StackWatch:
             if refusal.status == 404:
                 return None
             raise
+
+
+async def _within(seconds: float, news: asyncio.Event, *others: asyncio.Event) -> None:
+    """Returns when one of them is set, so many seconds later at the latest; news are taken note of."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (news, *others)]
+    try:
+        await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    news.clear()
 
 
 def _service(inspected: Inspected) -> str:

@@ -103,21 +103,23 @@ class DockerStacks:
 
     async def _ready(self, tool: Tool, watch: StackWatch) -> None:
         """Every service runs, healthily where it can tell, and what people open answers."""
-        manifest = tool.release.manifest
-        waiting = [watch.until_ready(manifest.readiness_timeout)]
-        if manifest.service is not None and manifest.port is not None:
-            spec = ContainerSpec(
-                self.instance,
-                tool.id,
-                tool.release.id,
-                image="",
-                port=manifest.port,
-                health_check=manifest.health_check,
-                readiness=manifest.readiness_timeout,
-            )
-            service = names.token(manifest.service)
-            waiting.append(unless(watch.front(spec, service, tool.port), watch.until_failure()))
-        await all_of(*waiting)
+        manifest, answered = tool.release.manifest, asyncio.Event()
+
+        async def answer() -> None:
+            if manifest.service is not None and manifest.port is not None:
+                spec = ContainerSpec(
+                    self.instance,
+                    tool.id,
+                    tool.release.id,
+                    image="",
+                    port=manifest.port,
+                    health_check=manifest.health_check,
+                    readiness=manifest.readiness_timeout,
+                )
+                await watch.front(spec, names.token(manifest.service), tool.port)
+            answered.set()
+
+        await all_of(watch.until_ready(manifest.readiness_timeout, answered), answer())
 
     async def _judged(self, stack: Stack, log: Log, alive: Callable[[], bool]) -> Config:
         """The merged and interpolated configuration, with nothing in it that the policy refuses."""

@@ -74,7 +74,9 @@ def _trouble(service: ServiceObservation) -> str | None:
         case "paused" | "created" | "missing":
             return f"{service.name} {_OUT_OF_ORDER[service.state]}"
         case "restarting":
-            return f"{how_it_ended(service)} and is being restarted ({service.restarts} times so far): its log says why."
+            return (
+                f"{how_it_ended(service)} and is being restarted ({service.restarts} times so far): its log says why."
+            )
         case _ if service.exit_code == 0:
             return f"{service.name} ended with exit code 0, though it should keep running."
         case _:
