@@ -9,6 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 from deploy.grafana import dashboard
+from docs.errors import render_errors
 from libs.contracts.schemas import asyncapi, json_schemas
 from libs.runtime.metrics_reference import render_metrics_reference
 from libs.runtime.settings_reference import render_settings_reference
@@ -21,6 +22,7 @@ def documents() -> dict[Path, str]:
     contracts = DOCS / "contracts"
     found = {contracts / "schemas" / name: _json(schema) for name, schema in json_schemas().items()}
     found[contracts / "asyncapi.json"] = _json(asyncapi())
+    found[DOCS / "errors.md"] = render_errors()
     found[DOCS / "metrics.md"] = render_metrics_reference()
     found[DOCS.parent / "deploy" / "grafana" / "dashboards" / "machete.json"] = _json(dashboard.build())
     found[DOCS / "settings.md"] = render_settings_reference(
