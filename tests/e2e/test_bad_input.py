@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from nats.js.errors import KeyNotFoundError
 
-from libs.contracts.streams import INSTANCE_KEY, NAMES
+from libs.contracts.streams import NAMES
 from tests.e2e.bad_input.bench import Bench, name_of
 from tests.e2e.bad_input.case import Case, recorded
 from tests.e2e.bad_input.catalogue import CASES
@@ -41,14 +42,30 @@ async def day(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Day]:
 async def everything(bench: Bench) -> Mapping[str, Any]:
     """All that one platform has: on the engine, on disk, in its lists; and the neighbour."""
     data = bench.platform.data
-    names = await bench.platform.bus.jetstream.key_value(NAMES.name)
     return {
         "engine": await bench.platform.hand.seen(),
         "folders": sorted(path.name for folder in ("tools", "fetches") for path in (data / folder).iterdir()),
         "tools": [tool["id"] for tool in (await bench.platform.api.get("/api/v1/tools"))["tools"]],
-        "names": sorted(key for key in await names.keys() if key != INSTANCE_KEY),
+        "names": await names_taken(bench),
         "neighbour": await bench.untouched(),
     }
+
+
+async def names_taken(bench: Bench) -> list[str]:
+    """The keys of the names that tools hold; one that was given back leaves a mark, which is no name."""
+    stream = f"KV_{NAMES.name}"
+    info = await bench.platform.bus.jetstream.stream_info(stream, subjects_filter=">")
+    names = await bench.platform.bus.jetstream.key_value(NAMES.name)
+    taken: list[str] = []
+    for subject in info.state.subjects or {}:
+        key = subject.removeprefix(f"$KV.{NAMES.name}.")
+        try:
+            await names.get(key)
+        except KeyNotFoundError:
+            continue
+        taken.append(key)
+    assert len(taken) > 1, "there is the neighbour's name, and the instance's own key"
+    return sorted(taken)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -92,7 +109,11 @@ async def test_a_failed_build_is_told_step_by_step_and_the_name_can_be_used_agai
     bench, api = day.bench, day.bench.platform.api
     install = await bench.accepted(fails_to_build(), start=True)
     ended = await api.done(install)
-    assert [(step["name"], step["state"]) for step in ended["steps"]] == [("fetch", "succeeded"), ("build", "failed")]
+    assert [(step["name"], step["state"]) for step in ended["steps"]] == [
+        ("fetch", "succeeded"),
+        ("build", "failed"),
+        ("remove", "succeeded"),
+    ]
     logged = await api.all_lines(f"/api/v1/operations/{install.operation}/log")
     assert any("the reason is" in line["text"] for line in logged)
     assert any(ended["error"]["message"] in line["text"] for line in logged)
