@@ -21,6 +21,8 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import IO
 
+import uvloop
+
 from libs.runtime.line_splitter import LineSplitter
 from libs.runtime.processes import exit_of, kill_session
 
@@ -128,7 +130,10 @@ class Child:
         """Makes the output readable; called once, by `Children`."""
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReaderProtocol(self._output)
-        self._pipe, _ = await loop.connect_read_pipe(lambda: reader, self._pipe)
+        assert not isinstance(self._pipe, asyncio.ReadTransport)
+        handed = Handed(os.dup(self._pipe.fileno()), closed_by_loop=isinstance(loop, uvloop.Loop))
+        self._pipe.close()
+        self._pipe, _ = await loop.connect_read_pipe(lambda: reader, handed)
 
     async def end(self, patience: float) -> None:
         """Ends all that is left of it, and returns then.
@@ -144,6 +149,26 @@ class Child:
             await asyncio.shield(self._exit)
         finally:
             self._pipe.close()
+
+
+class Handed:
+    """A descriptor that the event loop has taken over, to be closed once.
+
+    uvloop closes the descriptor and then the object it came in. By then the number may belong to what another thread
+    has opened in between, which would be closed instead.
+    """
+
+    def __init__(self, descriptor: int, *, closed_by_loop: bool) -> None:
+        self._descriptor = descriptor
+        self._open = not closed_by_loop
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def close(self) -> None:
+        if self._open:
+            self._open = False
+            os.close(self._descriptor)
 
 
 def _always() -> bool:

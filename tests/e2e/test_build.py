@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from tests.support.platform_tools import Files, web
 KEPT = ("state", "desired", "since", "urls", "release")
 
 
-async def installed(platform: Platform, files: Files | None = None, **body: bool) -> tuple[str, str]:
+async def installed(platform: Platform, files: Files | None = None, **body: Any) -> tuple[str, str]:
     """The name and id of a new tool."""
     name = fresh("built")
     accepted = await platform.api.install(name, platform.forge.tool(fresh("repo"), files or web()), **body)

@@ -35,6 +35,11 @@ def seen(state: Any = "running", **more: Any) -> ServiceObservation:
         (seen("restarting", exit_code=1), "exited"),
         (seen("dead", exit_code=1), "exited"),
         (seen(restarts=3), "exited"),
+        (seen(restarts=3, retries=True), "ready"),
+        (seen("restarting", exit_code=1, restarts=3, retries=True), "wait"),
+        (seen("restarting", exit_code=1, restarts=7, retries=True), "exited"),
+        (seen(restarts=7, retries=True), "exited"),
+        (seen("exited", exit_code=1, restarts=3, retries=True), "exited"),
     ],
     ids=repr,
 )

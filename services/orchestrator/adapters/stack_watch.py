@@ -87,12 +87,18 @@ class StackWatch:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def front(self, spec: ContainerSpec, service: str, host_port: int | None) -> None:
-        """Returns when the service that people open answers as `spec` says."""
-        container = next((each for each in await self._inspected() if _service(each) == service), None)
-        if container is None:
-            raise EngineError("compose_failed", f"{service} has no container, although the stack was started.")
+        """Returns when the service that people open answers as `spec` says; how often it may end, `until_ready` knows."""
         feed = DockerFeed(self.engine, self.instance)
-        await wait_until_ready(self.engine, feed, spec, container["Id"], host_port)
+        while True:
+            container = next((each for each in await self._inspected() if _service(each) == service), None)
+            if container is None:
+                raise EngineError("compose_failed", f"{service} has no container, although the stack was started.")
+            try:
+                return await wait_until_ready(self.engine, feed, spec, container["Id"], host_port)
+            except ToolExited:
+                if not from_inspection(container).retries:
+                    raise
+            await asyncio.sleep(SETTLING)
 
     async def _look(
         self, restarts: dict[str, int], before: Mapping[str, str] = MappingProxyType({})

@@ -18,6 +18,7 @@ LABEL_SPEC = "io.machete.spec"
 LABEL_PORT = "io.machete.port"  # the host's port of what people open in a browser
 LABEL_PORTS = "io.machete.ports"  # all of the host's ports that the container holds
 LABEL_JOB = "io.machete.job"
+LABEL_RETRIES = "io.machete.retries"
 
 # Compose's own.
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"

@@ -16,7 +16,8 @@ Health = Literal["healthy", "unhealthy", "starting", "none"]
 class ServiceObservation:
     """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own.
 
-    A `job` runs once, and is well when it has ended with 0. One that is `missing` should be there.
+    A `job` runs once, and is well when it has ended with 0. One that `retries` is started again when it ends, because
+    its author said so. One that is `missing` should be there.
     """
 
     name: str
@@ -29,6 +30,7 @@ class ServiceObservation:
     restarts: int = 0
     host_port: int | None = None
     job: bool = False
+    retries: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -66,6 +68,7 @@ def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
         restarts=answer.get("RestartCount") or 0,
         host_port=_port_label(labels),
         job=bool(labels.get(names.LABEL_JOB)),
+        retries=bool(labels.get(names.LABEL_RETRIES)),
     )
 
 
@@ -79,6 +82,7 @@ def from_listing(answer: Mapping[str, Any]) -> ServiceObservation:
         container_id=answer["Id"],
         host_port=_port_label(labels),
         job=bool(labels.get(names.LABEL_JOB)),
+        retries=bool(labels.get(names.LABEL_RETRIES)),
     )
 
 

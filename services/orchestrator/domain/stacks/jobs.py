@@ -18,12 +18,21 @@ def jobs(services: Mapping[str, Config]) -> frozenset[str]:
     return frozenset(name for name, service in services.items() if name in awaited or _runs_once(service))
 
 
+def retries(service: Config) -> bool:
+    """Its author has it started again when it ends: that it does is nothing unforeseen."""
+    return _asked(service) not in ("", "no")
+
+
 def _runs_once(service: Config) -> bool:
-    restart = str(service.get("restart") or "")
-    if not restart:
-        condition = str(part(part(service, "deploy"), "restart_policy").get("condition", ""))
-        restart = "no" if condition == "none" else condition
+    restart = _asked(service)
     return restart == "no" or restart.startswith("on-failure")
+
+
+def _asked(service: Config) -> str:
+    if restart := service.get("restart"):
+        return str(restart)
+    condition = str(part(part(service, "deploy"), "restart_policy").get("condition", ""))
+    return "no" if condition == "none" else condition
 
 
 def restart_of(service: Config, job: bool) -> str | None:

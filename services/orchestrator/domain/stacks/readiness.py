@@ -7,6 +7,7 @@ from typing import Literal
 from services.orchestrator.domain.observations import ServiceObservation, how_it_ended
 
 STAYS_UP = 0.5  # seconds that a service which says nothing of its health has to survive
+MOST_RETRIES = 5  # of a service whose author has it started again when it ends
 
 Verdict = Literal["wait", "ready", "exited", "unhealthy"]
 
@@ -14,9 +15,12 @@ Verdict = Literal["wait", "ready", "exited", "unhealthy"]
 def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdict:
     """Of one service. `restarts` is the engine's count when the waiting began: a higher one means it ended meanwhile.
 
-    A job is no reason to wait: what depends on its end waits for it before it starts.
+    One that is to be started again may end a few times: many a service ends until its database is there. A job is
+    no reason to wait: what depends on its end waits for it before it starts.
     """
-    if service.state in ("exited", "dead") or service.restarts > restarts or service.state == "restarting":
+    again = service.restarts - restarts
+    has_ended = service.state in ("exited", "dead", "restarting") or again > 0
+    if has_ended and not (service.retries and again < MOST_RETRIES and service.state in ("running", "restarting")):
         return "ready" if service.is_done else "exited"
     if service.state != "running":
         return "wait"

@@ -14,7 +14,7 @@ from libs.contracts.releases import StackService
 from services.orchestrator.domain import names
 from services.orchestrator.domain.container_body import LOG_ROTATION
 from services.orchestrator.domain.specs import Limits
-from services.orchestrator.domain.stacks.jobs import jobs, restart_of
+from services.orchestrator.domain.stacks.jobs import jobs, restart_of, retries
 from services.orchestrator.domain.stacks.mounts import Mounts
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.ports import Published, web
@@ -125,7 +125,7 @@ def _service(stack: Stack, name: str, service: Config, image: str, job: bool) ->
         "image": image,
         "logging": {"driver": LOG_ROTATION["Type"], "options": LOG_ROTATION["Config"]},
         "security_opt": ["no-new-privileges:true"],
-        "labels": _labels(stack, name, part(service, "labels"), job),
+        "labels": _labels(stack, name, part(service, "labels"), job, retries(service)),
         "environment": given(part(service, "environment")),
     }
     if (restart := restart_of(service, job)) is not None:
@@ -137,10 +137,11 @@ def _service(stack: Stack, name: str, service: Config, image: str, job: bool) ->
     return settled
 
 
-def _labels(stack: Stack, name: str, own: Config, job: bool) -> dict[str, str]:
+def _labels(stack: Stack, name: str, own: Config, job: bool, again: bool) -> dict[str, str]:
     theirs = {key: value for key, value in own.items() if not key.startswith((names.PREFIX, "com.docker."))}
     ours = names.release_labels(stack.instance, stack.tool, stack.release)
-    return {**theirs, **ours, names.LABEL_SERVICE: names.token(name), names.LABEL_JOB: "yes" if job else ""}
+    ours |= {names.LABEL_SERVICE: names.token(name), names.LABEL_JOB: "yes" if job else ""}
+    return {**theirs, **ours, names.LABEL_RETRIES: "yes" if again else ""}
 
 
 def _build(stack: Stack, build: Config) -> dict[str, Any]:
