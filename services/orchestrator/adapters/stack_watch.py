@@ -87,7 +87,7 @@ class StackWatch:
             await asyncio.gather(listening, return_exceptions=True)
 
     async def front(self, spec: ContainerSpec, service: str, host_port: int | None) -> None:
-        """Returns when the service that people open answers as `spec` says; how often it may end, `until_ready` knows."""
+        """Returns when the service that people open answers as `spec` says. How often it may end, others know."""
         feed = DockerFeed(self.engine, self.instance)
         while True:
             container = next((each for each in await self._inspected() if _service(each) == service), None)

@@ -17,6 +17,7 @@ import structlog
 from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.exc import DBAPIError
 
+import libs.contracts.tasks  # noqa: F401  # the end of a task is among the events, so its type must be known
 from libs.contracts.envelope import Message, Undecodable
 from libs.contracts.tools import ToolRecorded
 from libs.runtime import metrics
