@@ -14,7 +14,6 @@ from libs.contracts.names import is_tool_name
 from libs.contracts.problems import Problem
 
 DEFAULT_PROTOCOLS = frozenset({"https", "ssh"})
-KNOWN_PROTOCOLS = frozenset({"https", "ssh", "http", "file", "git"})
 MAX_URL = 2000
 MAX_REF = 255
 MAX_SUBDIR = 500

@@ -14,7 +14,7 @@ from services.gateway.agency import Agency
 from services.gateway.door import caller, refusals
 from services.gateway.ports import AgentExists, DatabaseAway
 
-_AWAY = {503: "`database_unavailable`"}
+_AWAY = {503: "`database_away`"}
 
 
 class AgentBody(BaseModel):
@@ -57,7 +57,7 @@ def add_agents(router: APIRouter, agency: Agency) -> None:
         response_model=NewAgent,
         dependencies=[Depends(caller)],
         responses=refusals(
-            {409: "`agent_exists`", 422: "`agent_name_invalid`", 503: "`agents_unavailable`, `database_unavailable`"}
+            {409: "`agent_exists`", 422: "`agent_name_invalid`", 503: "`agents_unavailable`, `database_away`"}
         ),
     )
     async def add_agent(body: AgentBody, query: Annotated[fields.NoQuery, Query()], response: Response) -> NewAgent:

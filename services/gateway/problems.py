@@ -169,7 +169,7 @@ def agents_unavailable() -> Problem:
 
 
 def database_away(why: str) -> Problem:
-    return Problem(503, "database_unavailable", "No database", why, headers={"Retry-After": "2"})
+    return Problem(503, "database_away", "No database", why, headers={"Retry-After": "2"})
 
 
 def no_such_door(door: str, there: Iterable[str]) -> Problem:

@@ -332,8 +332,8 @@ async def test_without_its_database_the_gateway_says_so_and_goes_on_when_it_is_b
     ):
         postgres.terminate()
         try:
-            (await agent.ask("tools.start", {"name": "nobody"})).refused(503, "database_unavailable")
-            problem = refused(await gateway.client.get("/api/v1/agents"), 503, "database_unavailable")
+            (await agent.ask("tools.start", {"name": "nobody"})).refused(503, "database_away")
+            problem = refused(await gateway.client.get("/api/v1/agents"), 503, "database_away")
             assert postgres_url.split(":")[2].split("@")[0] not in json.dumps(problem)
             refused(await gateway.post("/tools/nobody/start"), 404, "tool_not_found")
         finally:

@@ -35,7 +35,7 @@ class BuildxBuilder:
         story = BuildLog()
         code = await self._run(spec, context, story, log, alive)
         if code != 0:
-            await self.engine.read("GET", "/_ping", patience=5)  # a lost engine is not the build's failure
+            await self.engine.must_answer()
             raise story.failure(code)
         built = await self._built(spec)
         if built is None:

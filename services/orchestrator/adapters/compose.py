@@ -73,7 +73,7 @@ class Compose:
         with metrics.engine_call("compose build"):
             code, lines = await self._run(argv, project.folder, told, alive)
             if code != 0:
-                await self.engine.read("GET", "/_ping", patience=5)  # a lost engine is not the build's failure
+                await self.engine.must_answer()
                 raise commands.build_failure(code, lines, story)
 
     async def pull(self, project: Project, services: Sequence[str], log: Log, alive: Callable[[], bool]) -> None:
@@ -81,7 +81,7 @@ class Compose:
         with metrics.engine_call("compose pull"):
             code, lines = await self._run(argv, project.folder, log, alive)
             if code != 0:
-                await self.engine.read("GET", "/_ping", patience=5)
+                await self.engine.must_answer()
                 raise commands.pull_failure(code, lines)
 
     async def create(self, project: Project, alive: Callable[[], bool] = always) -> None:
@@ -97,7 +97,7 @@ class Compose:
     async def _engine_call(self, what: str, argv: Sequence[str], project: Project, alive: Callable[[], bool]) -> None:
         code, lines = await self._run(argv, project.folder, _silence, alive)
         if code != 0:
-            await self.engine.read("GET", "/_ping", patience=5)
+            await self.engine.must_answer()
             raise commands.run_failure(what, code, lines)
 
     async def _run(

@@ -17,7 +17,7 @@ from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import remove_container, remove_tool
 from services.orchestrator.domain import names
 from services.orchestrator.domain.container_body import create_body, spec_hash, with_image_volumes
-from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.failures import EngineError, is_about_port
 from services.orchestrator.domain.observations import (
     Observation,
     ServiceObservation,
@@ -35,7 +35,6 @@ HALF_MADE = 10.0  # seconds that another making of the same container may still 
 
 _UP = ("running", "restarting", "paused")
 _LOST = ("removing", "dead")
-_PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ class DockerContainers:
         try:
             await self._set_going(placed.container_id, "unpause" if state == "paused" else "start")
         except EngineError as refusal:
-            if placed.host_port and any(words in refusal.message for words in _PORT_WORDS):
+            if placed.host_port and is_about_port(refusal):
                 raise await self._ports.taken(spec.tool, placed.host_port) from refusal
             if not await ensure_network(self.engine, spec, self.network_pool):
                 raise

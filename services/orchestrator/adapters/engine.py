@@ -93,6 +93,10 @@ class Engine:
         except ValueError:
             raise EngineAway(f"The Docker Engine broke off its answer to {method} {path}.") from None
 
+    async def must_answer(self) -> None:
+        """Raises EngineAway if it does not: what its client failed at is then no failure of the tool's."""
+        await self.read("GET", "/_ping", patience=5)
+
     async def read(
         self,
         method: Method,

@@ -42,7 +42,7 @@ async def wait_until_ready(
     details = await _inspect(engine, container)
     service, target = from_inspection(details), _target(details, spec)
     restarts, attempt, answer = service.restarts, 0, None
-    ended = asyncio.ensure_future(_exit_code(engine, container))
+    ended = asyncio.ensure_future(exit_code(engine, container))
     try:
         while True:
             match verdict(spec, service, restarts, answer, time.monotonic() - began):
@@ -70,7 +70,7 @@ async def _inspect(engine: Engine, container: str) -> dict[str, Any]:
     return await engine.call("GET", path_of("containers", container, "json"))
 
 
-async def _exit_code(engine: Engine, container: str) -> int:
+async def exit_code(engine: Engine, container: str) -> int:
     """Waits for its end at the engine, so that one is seen at once although the engine restarts it."""
     answer = await engine.call("POST", path_of("containers", container, "wait"), patience=None)
     if answer is None:
@@ -85,16 +85,16 @@ async def _ending(engine: Engine, container: str, exit_code: int) -> ServiceObse
 
 
 async def _exited(feed: DockerFeed, service: ServiceObservation) -> ToolExited:
-    log = await _last_lines(feed, service.container_id)
+    log = await last_lines(feed, service.container_id)
     return ToolExited(exit_sentence(service), service.exit_code, service.oom, log)
 
 
 async def _late(feed: DockerFeed, spec: ContainerSpec, service: ServiceObservation, answer: Answer | None) -> NotReady:
     seen = answer.in_words(spec) if answer else "nothing"
-    return NotReady(late_sentence(spec, service.name, seen), seen, await _last_lines(feed, service.container_id))
+    return NotReady(late_sentence(spec, service.name, seen), seen, await last_lines(feed, service.container_id))
 
 
-async def _last_lines(feed: DockerFeed, container: str) -> list[str]:
+async def last_lines(feed: DockerFeed, container: str) -> list[str]:
     return [line.text for line in await feed.tail_logs(container, LAST_LINES)]
 
 

@@ -10,15 +10,18 @@ from types import MappingProxyType
 from typing import Any
 
 from libs.contracts.problems import Failure
+from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.feed import DockerFeed
-from services.orchestrator.adapters.readiness import LAST_LINES, wait_until_ready
+from services.orchestrator.adapters.readiness import exit_code, last_lines, wait_until_ready
 from services.orchestrator.domain import names
-from services.orchestrator.domain.failures import EngineError, NotReady, ToolExited
+from services.orchestrator.domain.failures import EngineAway, EngineError, NotReady, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import readiness
 from services.orchestrator.domain.stacks.order import dependencies, waves
+
+log = get_logger(__name__)
 
 Inspected = Mapping[str, Any]
 
@@ -70,14 +73,20 @@ class StackWatch:
 
     @asynccontextmanager
     async def _news(self) -> AsyncGenerator[asyncio.Event]:
-        """Set whenever something happens to a container of the tool; looking all the time would slow what starts."""
+        """Set whenever something happens to a container of the tool; looking all the time would slow what starts.
+
+        Where the engine says nothing any more, the slow look remains, and tells why.
+        """
         happened = asyncio.Event()
 
         async def listen() -> None:
             feed = DockerFeed(self.engine, self.instance, tool=self.tool)
             async with aclosing(feed.events(time.time_ns())) as events:
-                async for _ in events:
-                    happened.set()
+                try:
+                    async for _ in events:
+                        happened.set()
+                except EngineAway as away:
+                    log.info("the engine's events have ended; looking on without them", problem=away.message)
 
         listening = asyncio.ensure_future(listen())
         try:
@@ -128,10 +137,9 @@ class StackWatch:
         """How it ended, of one that the engine has started again by now: most likely as it will end once more."""
         try:
             async with asyncio.timeout(ENDS_AGAIN):
-                answer = await self.engine.call("POST", path_of("containers", container, "wait"), patience=None)
+                return await exit_code(self.engine, container)
         except TimeoutError:
             return None
-        return int(answer["StatusCode"]) if answer else None
 
     async def _late(self, waiting: list[ServiceObservation], patience: float) -> NotReady:
         return NotReady(
@@ -139,8 +147,7 @@ class StackWatch:
         )
 
     async def _last_lines(self, service: ServiceObservation) -> list[str]:
-        lines = await DockerFeed(self.engine, self.instance).tail_logs(service.container_id, LAST_LINES)
-        return [line.text for line in lines]
+        return await last_lines(DockerFeed(self.engine, self.instance), service.container_id)
 
     async def _inspected(self) -> list[Inspected]:
         query = {"all": True, "filters": names.containers_filter(self.instance, self.tool)}

@@ -18,7 +18,7 @@ from services.orchestrator.adapters.seeding import hand_over, seed
 from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.domain import names
-from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.failures import EngineError, is_about_port
 from services.orchestrator.domain.port_choice import subnets
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import policy, reading
@@ -29,7 +29,6 @@ from services.orchestrator.domain.stacks.resolving import Resolved, resolve, wit
 from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
 from services.orchestrator.ports import Workshop, always
 
-_PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
 _NO_ADDRESSES = ("available", "address pool")
 _OVERLAPS = "overlap"
 
@@ -238,7 +237,7 @@ class DockerStacks:
 
     async def _explained(self, stack: Stack, refusal: EngineError, watch: StackWatch | None = None) -> EngineError:
         """Who has the port that the engine could not give, or which service it could not start."""
-        if any(words in refusal.message for words in _PORT_WORDS):
+        if is_about_port(refusal):
             services = part(await self._kept(stack, "compose.json") or {}, "services")
             bound = [
                 (port["published"], port["protocol"]) for each in services.values() for port in each.get("ports", ())

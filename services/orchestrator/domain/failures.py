@@ -4,6 +4,8 @@ from typing import Any
 
 from libs.contracts.problems import Failure
 
+_PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
+
 
 class EngineError(Failure):
     """The engine answered, and refused. `status` is its HTTP status."""
@@ -13,6 +15,11 @@ class EngineError(Failure):
     ) -> None:
         super().__init__(code, message, detail)
         self.status = status
+
+
+def is_about_port(refusal: EngineError) -> bool:
+    """Whether the engine could not give a container its port of the host."""
+    return any(words in refusal.message for words in _PORT_WORDS)
 
 
 class EngineAway(Failure):

@@ -83,7 +83,7 @@ def config_failure(lines: Sequence[str], repository: Path, environment: Path) ->
 
 
 def run_failure(what: str, code: int, lines: Sequence[str]) -> EngineError:
-    """Why `up`, `create` or `pull` ended badly."""
+    """Why `up` or `create` ended badly."""
     said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
     if "No such image" in said or "no such image" in said:
         image = said.rpartition(": ")[2]

@@ -43,7 +43,7 @@ _STACK = shape(
 def judge(config: Mapping[str, Any], repository: PurePosixPath) -> tuple[Refusal, ...]:
     """All that is refused, in the order of the configuration; nothing where the stack may run.
 
-    `config` is what `docker-compose config --format json` wrote, `repository` the absolute path of the unpacked
+    `config` is what `docker compose config --format json` wrote, `repository` the absolute path of the unpacked
     repository that its paths lead into.
     """
     services, volumes = as_mapping(config.get("services")), as_mapping(config.get("volumes"))
