@@ -1,9 +1,11 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import BuildFailed, EngineAway
+from services.orchestrator.domain.names import cache_namespace
 from services.orchestrator.domain.specs import BuildSpec
 
 SPEC = BuildSpec("abcd2345", "web-abc234", "r1r1r1r1r1r1", Path("/source"), arguments={"B": "2 3", "A": "$(id)"})
@@ -43,6 +45,7 @@ def test_the_build_command_is_exactly_this():
         "--label=io.machete.release=r1r1r1r1r1r1",
         "--build-arg=A=$(id)",
         "--build-arg=B=2 3",
+        f"--build-arg=BUILDKIT_CACHE_MOUNT_NS={cache_namespace('abcd2345', 'web-abc234')}",
         ".",
     ]
 
@@ -112,3 +115,9 @@ def test_a_long_build_log_is_held_only_in_its_last_lines():
     for number in range(100_000):
         log.read([f"#7 1.0 line {number}"])
     assert log.last_lines == [f"#7 1.0 line {number}" for number in range(99_980, 100_000)]
+
+
+def test_every_tool_has_a_build_cache_of_its_own_that_another_cannot_name():
+    names = {cache_namespace(instance, tool) for instance in ("one", "two") for tool in ("web-abc234", "web-abc235")}
+    assert len(names) == 4
+    assert all(re.fullmatch(r"[0-9a-f]{32}", name) for name in names)

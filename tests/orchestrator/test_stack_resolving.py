@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from libs.contracts.problems import Failure
+from services.orchestrator.domain.names import cache_namespace
 from services.orchestrator.domain.stacks.resolving import with_image_volumes
 from tests.orchestrator.a_stack import INSTANCE, PROJECT, RELEASE, TOOL, a_stack, bind, resolved
 
@@ -133,7 +134,31 @@ def test_services_without_replicas_are_neither_built_nor_missed():
 def test_variables_without_a_value_are_not_taken_from_whoever_runs_compose():
     found = one({"environment": {"HOME": None, "A": "", "B": "$$x"}, "build": {"context": "/", "args": {"PATH": None}}})
     assert found["environment"] == {"A": "", "B": "$$x"}
-    assert found["build"]["args"] == {}
+    assert list(found["build"]["args"]) == ["BUILDKIT_CACHE_MOUNT_NS"]
+
+
+def test_the_cache_of_a_tool_s_builds_is_its_own_whatever_the_author_says():
+    build = {"context": "/x", "args": {"BUILDKIT_CACHE_MOUNT_NS": "another"}}
+    assert one({"build": build})["build"]["args"]["BUILDKIT_CACHE_MOUNT_NS"] != "another"
+
+
+@pytest.mark.parametrize(("said", "kept"), [("30s", "30s"), ("1m30s", "90s"), ("500ms", "0.5s"), ("8760h0m0s", "90s")])
+def test_a_service_may_take_its_time_to_stop_but_not_for_ever(said: str, kept: str):
+    assert one({"stop_grace_period": said})["stop_grace_period"] == kept
+
+
+def test_swap_is_not_had_beyond_the_limit_of_memory():
+    settled = one({"mem_limit": "104857600", "memswap_limit": "-1"})
+    assert settled["memswap_limit"] == settled["deploy"]["resources"]["limits"]["memory"] == "104857600"
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["machete/i/t:r", "docker.io/machete/i/t:r", "index.docker.io/machete/i/t:r", "sha256:" + "a" * 64, "a" * 12],
+)
+def test_an_image_of_another_tool_is_not_run_by_any_of_its_names(image: str):
+    with pytest.raises(Failure, match="an image that MACHETE built"):
+        one({"image": image})
 
 
 def test_the_manifest_s_variables_are_the_front_s_and_come_through_whole():
@@ -148,7 +173,8 @@ def test_build_arguments_of_the_platform_reach_every_build_but_where_the_author_
     stack = a_stack(arguments={"BASE": "a$b", "PROXY": "p"})
     build = {"context": "/x", "target": "t", "args": {"PROXY": "own"}, "tags": ["x"], "cache_to": ["y"]}
     found = resolved(stack, {"web": {"build": build}}).config["services"]["web"]["build"]
-    assert found["args"] == {"BASE": "a$$b", "PROXY": "own"}
+    ours = {"BUILDKIT_CACHE_MOUNT_NS": cache_namespace(stack.instance, stack.tool)}
+    assert found["args"] == {"BASE": "a$$b", "PROXY": "own", **ours}
     assert (found["target"], "tags" in found, "cache_to" in found) == ("t", False, False)
 
 

@@ -27,6 +27,7 @@ from services.orchestrator.domain.observations import (
 )
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks.order import dependencies, waves
+from services.orchestrator.domain.stacks.resolving import LONGEST_GRACE
 from services.orchestrator.ports import Placed, Removed
 
 Listed = Mapping[str, Any]
@@ -133,6 +134,8 @@ class DockerContainers:
         data = self._data(spec.tool)
         whole = with_image_volumes(spec, image.get("Volumes") or ())
         body = create_body(whole, port, data)
+        # An image may carry labels by which its container would pass for one of a stack.
+        body["Labels"] |= {label: "" for label in names.OF_STACKS if label in (image.get("Labels") or {})}
         body["Labels"][names.LABEL_SPEC] = spec_hash(create_body(spec, port, data))
         made = await asyncio.to_thread(make_folders, spec.folders, data)
         await asyncio.gather(*(remove_container(self.engine, other) for other in others))
@@ -186,9 +189,9 @@ class DockerContainers:
         try:
             if item["State"] == "paused":
                 await self._set_going(item["Id"], "unpause")
-            of_stack = names.LABEL_COMPOSE_SERVICE in item["Labels"]
+            of_stack = bool(item["Labels"].get(names.LABEL_COMPOSE_SERVICE))
             query = {} if of_stack else {"t": round(timeout)}
-            patience = None if of_stack else timeout + 60
+            patience = (LONGEST_GRACE if of_stack else timeout) + 60
             await self.engine.call("POST", path_of("containers", item["Id"], "stop"), query, patience=patience)
         except EngineError as refusal:
             if refusal.status != 404:

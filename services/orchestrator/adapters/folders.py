@@ -27,6 +27,7 @@ def make_folders(mounts: Iterable[FolderMount], data: Path) -> list[Path]:
     made: list[Path] = []
     for mount in mounts:
         folder = folder_of(mount, data)
+        refuse_links(folder, data)
         if not folder.resolve().is_relative_to(inside):
             raise Failure("mount_refused", f"The mount {mount.path!r} leads out of the tool's data folder.")
         missing = [part for part in (folder, *folder.parents) if part != data and part.is_relative_to(data)]
@@ -34,6 +35,16 @@ def make_folders(mounts: Iterable[FolderMount], data: Path) -> list[Path]:
             part.mkdir()
             made.append(part)
     return made
+
+
+def refuse_links(path: Path, data: Path) -> None:
+    """Raises `Failure` where a link stands on the way: a tool could have put it there, to be given what lies beyond."""
+    for part in (path, *path.parents):
+        if part == data:
+            return
+        if part.is_symlink():
+            shown = path.relative_to(data)
+            raise Failure("mount_refused", f"{shown} in the tool's data folder is reached through a link: remove it.")
 
 
 def give_to(folders: Iterable[Path], owner: tuple[int, int]) -> None:

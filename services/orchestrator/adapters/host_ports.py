@@ -1,6 +1,7 @@
 """Who holds which port of the host, and which one a tool may have."""
 
 import asyncio
+import re
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,7 @@ class HostPorts:
         labels = item.get("Labels") or {}
         ours = labels.get(LABEL_PORTS) or labels.get(LABEL_PORT, "")
         if ours:
-            return {int(port) for port in ours.split(",") if port.isdigit()}
+            return {int(port) for port in re.findall(r"\b[0-9]{1,5}\b", ours)}
         if item["State"] == "running":
             return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}
         try:

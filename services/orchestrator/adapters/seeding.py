@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
-from libs.contracts.problems import Failure
+from services.orchestrator.adapters.folders import refuse_links
 from services.orchestrator.domain.stacks.places import Place
 
 _HALF = ".seeding"
@@ -21,7 +21,7 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
     places = list(places)
     for place in places:
         target = data / place.path
-        _refuse_links(target, data)
+        refuse_links(target, data)
         if target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,15 +63,6 @@ def _make_mount_points(place: Place, others: Iterable[Place], half: Path) -> Non
         way = [part for part in (point, *point.parents) if part.is_relative_to(half)]
         if all(not os.path.lexists(part) or (part.is_dir() and not part.is_symlink()) for part in way):
             point.mkdir(parents=True, exist_ok=True)
-
-
-def _refuse_links(target: Path, data: Path) -> None:
-    for part in (target, *target.parents):
-        if part == data:
-            return
-        if part.is_symlink():
-            shown = target.relative_to(data)
-            raise Failure("mount_refused", f"{shown} in the tool's data folder is reached through a link: remove it.")
 
 
 def _remove(path: Path) -> None:

@@ -13,6 +13,7 @@ from services.orchestrator.adapters.compose import Compose, Log, Project
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.folders import owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
+from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.kept import read_kept, write_kept
 from services.orchestrator.adapters.seeding import hand_over, seed
 from services.orchestrator.adapters.stack_watch import StackWatch
@@ -54,6 +55,8 @@ class DockerStacks:
         """The tool with every image of its stack on the engine; what is there already is not built again."""
         stack = await self._stack(tool)
         config = await self._judged(stack, log, alive)
+        if self.engine.is_local:
+            refuse_taken(part(config, "networks"), await asyncio.to_thread(ROUTES.read_text))
         await self._check_ports(stack, config)
         resolved = resolve(stack, config, _provisional(stack, config))
         project = await self._written(stack, resolved.config, "build.json")

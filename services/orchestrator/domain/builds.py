@@ -5,10 +5,13 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from libs.contracts.problems import Failure
+from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import BuildFailed, EngineAway
 from services.orchestrator.domain.specs import BuildSpec
 
 LAST_LINES = 20
+
+CACHE_NAMESPACE = "BUILDKIT_CACHE_MOUNT_NS"
 
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
 _CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")  # all but the tab
@@ -42,6 +45,7 @@ def build_argv(spec: BuildSpec, buildx: Sequence[str]) -> list[str]:
         f"--tag={spec.image}",
         *(f"--label={name}={value}" for name, value in spec.labels.items()),
         *(f"--build-arg={name}={value}" for name, value in sorted(spec.arguments.items())),
+        f"--build-arg={CACHE_NAMESPACE}={names.cache_namespace(spec.instance, spec.tool)}",
     ]
     return [*buildx, "build", *options, "."]
 

@@ -4,6 +4,7 @@ Everything carries the instance and the tool's id, so two platforms on one engin
 volume `db` each, never meet. Labels say whose a thing is and never change over its life.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 
@@ -21,9 +22,21 @@ LABEL_JOB = "io.machete.job"
 LABEL_RETRIES = "io.machete.retries"
 
 # Compose's own.
+LABEL_PROJECT = "com.docker.compose.project"
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
 LABEL_NUMBER = "com.docker.compose.container-number"
 LABEL_DEPENDS_ON = "com.docker.compose.depends_on"
+
+# What only the containers of stacks say of themselves.
+OF_STACKS = (
+    LABEL_PORTS,
+    LABEL_JOB,
+    LABEL_RETRIES,
+    LABEL_PROJECT,
+    LABEL_COMPOSE_SERVICE,
+    LABEL_NUMBER,
+    LABEL_DEPENDS_ON,
+)
 
 APP = "app"  # the service name of a tool that is one container
 
@@ -51,6 +64,11 @@ def image_repository(instance: str, tool: str) -> str:
 
 def image_reference(instance: str, tool: str, release: str) -> str:
     return f"{image_repository(instance, tool)}:{release}"
+
+
+def cache_namespace(instance: str, tool: str) -> str:
+    """Apart from every other tool's: what one leaves in a build's cache mount must not get into another's image."""
+    return hashlib.sha256(f"{instance}/{tool}/cache".encode()).hexdigest()[:32]
 
 
 def owner_labels(instance: str, tool: str) -> dict[str, str]:
@@ -85,5 +103,5 @@ def token(service: str) -> str:
 def service_of(labels: Mapping[str, str]) -> str:
     """The service that a container belongs to; the second and later ones of it are told apart by their number."""
     service = labels.get(LABEL_SERVICE) or APP
-    number = labels.get(LABEL_NUMBER, "1")
+    number = labels.get(LABEL_NUMBER) or "1"
     return service if number == "1" else f"{service}-{number}"

@@ -23,6 +23,7 @@ from services.orchestrator.domain.stacks.policy_rules import (
 
 _EXTERNAL = never("it belongs to somebody else; declare one of the stack's own, without external")
 _WIDEST = {4: 16, 6: 48}
+_PRIVATE = [ipaddress.ip_network(each) for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")]
 _SUBNET = (
     "the host sends there whatever is meant for these addresses; leave the subnet out, or write a private one of at "
     "most a /16 (IPv6: a /48), like 172.28.0.0/24"
@@ -38,7 +39,8 @@ def _subnet(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
     except ValueError:
         yield refusal(place, value, _SUBNET)
         return
-    if not net.is_private or net.is_loopback or net.is_link_local or net.prefixlen < _WIDEST[net.version]:
+    around = [each for each in _PRIVATE if each.version == net.version and net.overlaps(each)]
+    if not around or net.prefixlen < _WIDEST[net.version]:
         yield refusal(place, value, _SUBNET)
 
 

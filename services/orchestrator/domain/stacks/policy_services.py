@@ -40,7 +40,9 @@ def _namespace(kind: str, alone: tuple[str, ...]) -> Rule:
 
 
 def _volumes_from(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
-    if str(value).split(":")[0] not in judged.services:
+    first = str(value).split(":")[0]
+    # `container:NAME` is anybody's container, even where a service of the stack is called `container`.
+    if first == "container" or first not in judged.services:
         yield refusal(place, value, "volumes are taken over from a service of the stack only; name one, like web:ro")
 
 

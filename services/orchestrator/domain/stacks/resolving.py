@@ -3,6 +3,7 @@
 What is asked for and refused is the policy's part (`policy.py`); here nothing is judged, only settled.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -12,6 +13,7 @@ from libs.contracts.manifest import ResolvedManifest
 from libs.contracts.problems import Failure
 from libs.contracts.releases import StackService
 from services.orchestrator.domain import names
+from services.orchestrator.domain.builds import CACHE_NAMESPACE
 from services.orchestrator.domain.container_body import LOG_ROTATION
 from services.orchestrator.domain.specs import Limits
 from services.orchestrator.domain.stacks.jobs import jobs, restart_of, retries
@@ -28,10 +30,12 @@ from services.orchestrator.domain.stacks.stack import (
     nameless,
     part,
     replicas,
+    seconds_of,
 )
 
 NANO = 1_000_000_000
 LOOPBACK = "127.0.0.1"
+LONGEST_GRACE = 90.0  # seconds: a tool that would not be stopped for longer could be neither stopped nor removed
 # Said by its author for another way of running it, and without effect here.
 DROPPED = frozenset({"container_name", "develop", "profiles", "pull_policy", "ports", "restart", "volumes"})
 
@@ -92,7 +96,7 @@ def with_image_volumes(stack: Stack, config: dict[str, Any], declared: Mapping[s
             if PurePosixPath(target) not in taken:
                 volume = nameless(name, target)
                 config["volumes"][volume] = labelled_volume(stack, volume)
-                service["volumes"].append({"type": "volume", "source": volume, "target": target, "volume": {}})
+                service["volumes"].append({"type": "volume", "source": volume, "target": escaped(target), "volume": {}})
 
 
 def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
@@ -109,9 +113,15 @@ def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
         if name not in images:
             named = str(service.get("image", ""))
             images[name] = built.get(named, named)
-            if images[name].startswith("machete/") and images[name] not in built.values():
+            if _is_of_a_tool(named) and images[name] not in built.values():
                 raise Failure("policy_refused", f"services.{name}.image is an image that MACHETE built for a tool.")
     return images
+
+
+def _is_of_a_tool(image: str) -> bool:
+    """Also by the long form of its name, or by its id, which could be any image's."""
+    short = re.sub(r"^(?:index\.)?docker\.io/", "", image)
+    return short.startswith("machete/") or re.fullmatch(r"(?:sha256:)?[0-9a-f]{12,64}", short) is not None
 
 
 def _service(stack: Stack, name: str, service: Config, image: str, job: bool) -> dict[str, Any]:
@@ -128,6 +138,8 @@ def _service(stack: Stack, name: str, service: Config, image: str, job: bool) ->
         "labels": _labels(stack, name, part(service, "labels"), job, retries(service)),
         "environment": given(part(service, "environment")),
     }
+    if grace := service.get("stop_grace_period"):
+        settled["stop_grace_period"] = f"{min(seconds_of(str(grace)), LONGEST_GRACE):g}s"
     if (restart := restart_of(service, job)) is not None:
         settled["restart"] = restart
     if "build" in service:
@@ -149,7 +161,8 @@ def _build(stack: Stack, build: Config) -> dict[str, Any]:
     kept = {key: value for key, value in build.items() if key not in ("tags", "cache_from", "cache_to", "labels")}
     labels = names.release_labels(stack.instance, stack.tool, stack.release)
     ours = {key: escaped(value) for key, value in stack.arguments.items()}
-    return {**kept, "args": {**ours, **given(part(build, "args"))}, "labels": labels}
+    apart = {CACHE_NAMESPACE: names.cache_namespace(stack.instance, stack.tool)}
+    return {**kept, "args": {**ours, **given(part(build, "args")), **apart}, "labels": labels}
 
 
 def _joined(service: Config) -> dict[str, Any]:
@@ -235,8 +248,7 @@ def _limit(service: dict[str, Any], manifest: ResolvedManifest | None) -> None:
         limits["cpus"] = str(manifest.resources.nano_cpus / NANO)
     if "cpus" in limits:
         limits["cpus"] = str(limits["cpus"])
-    if "memswap_limit" not in service:
-        service["memswap_limit"] = limits["memory"]
+    service["memswap_limit"] = limits["memory"]
     service["deploy"] = {**deploy, "resources": {**resources, "limits": limits}}
 
 

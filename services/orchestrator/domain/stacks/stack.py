@@ -1,6 +1,7 @@
 """A stack on one engine: whose it is, where its files lie, and what its things are called."""
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,6 +65,12 @@ def escaped(text: str) -> str:
 def plain(text: str) -> str:
     """What Compose wrote, without the escapes."""
     return text.replace("$$", "$")
+
+
+def seconds_of(duration: str) -> float:
+    """Of a duration as Compose writes it, like `1m30s` or `500ms`."""
+    units = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+    return sum(float(number) * units[unit] for number, unit in re.findall(r"([\d.]+)(ms|us|µs|ns|h|m|s)", duration))
 
 
 def nameless(service: str, target: str) -> str:
