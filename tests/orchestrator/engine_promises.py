@@ -352,9 +352,8 @@ class BuilderPromises:
         assert not (await rig.builder.build(rig.source("RUN true"), ignore)).reused
 
     async def test_a_failed_build_names_its_step_and_leaves_no_image(self, rig: Rig):
-        with pytest.raises(
-            BuildFailed, match=r"failed at step .* `RUN exit 7`: .* exit code: 7: its last lines say why\.$"
-        ) as failed:
+        said = r"failed at step .* `RUN exit 7`: .* exit code: 7: its last lines say why\.$"
+        with pytest.raises(BuildFailed, match=said) as failed:
             await rig.builder.build(rig.source("RUN exit 7"), ignore)
         assert failed.value.detail is not None
         assert any("RUN exit 7" in line for line in failed.value.detail["log"])

@@ -174,3 +174,16 @@ def test_whatever_stands_there_is_judged_and_never_breaks_the_judge(key: str, va
     for config in ({"services": {"web": {key: value}}}, {"services": {}, section: value}, {section: {"a": value}}):
         for refusal in judge(config, PurePosixPath("/repo")):
             assert refusal.rule
+
+
+@pytest.mark.parametrize("value", ["container:machete-orchestrator-1", "container:web:ro", "container"])
+def test_a_service_that_is_called_container_gives_no_way_to_anybody_s_container(value: str) -> None:
+    services = {"container": {"image": "x"}, "web": {"image": "x", "volumes_from": [value]}}
+    (refusal,) = judge({"services": services}, PurePosixPath("/repo"))
+    assert refusal.where == "services.web.volumes_from[0]"
+
+
+@pytest.mark.parametrize("subnet", ["0.0.0.0/16", "169.254.0.0/24", "127.0.0.0/24", "10.0.0.0/8", "192.0.2.0/24"])
+def test_a_network_has_private_addresses_or_none_of_its_own(subnet: str) -> None:
+    networks = {"front": {"ipam": {"config": [{"subnet": subnet}]}}}
+    assert judge({"services": {}, "networks": networks}, PurePosixPath("/repo"))
