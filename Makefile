@@ -30,7 +30,7 @@ down: python ## stop the platform in containers; tools go on, data stays
 
 test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
 	@$(PYTHON) -m deploy.setup tests
-	@$(VENV)/pytest $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python

@@ -20,11 +20,19 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{folder}: the tests in tests/{folder}; set by folder")
 
 
+# Where tests run side by side, these folders are one piece each: what they start is started once.
+WHOLE = ("bench", "chaos", "platform")
+# The longest first and last, so that nobody waits for one piece at the end.
+ORDER = {"chaos": -1, "platform": 1, "e2e": 2}
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        folders = item.path.relative_to(TESTS).parts[:-1]
-        if folders:
-            item.add_marker(folders[0])
+        folder, *rest = item.path.relative_to(TESTS).parts
+        if rest:
+            item.add_marker(folder)
+        item.add_marker(pytest.mark.xdist_group(folder if folder in WHOLE else "/".join((folder, *rest))))
+    items.sort(key=lambda item: ORDER.get(item.path.relative_to(TESTS).parts[0], 0))
 
 
 @pytest.hookimpl(wrapper=True)
