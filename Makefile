@@ -7,6 +7,9 @@ ONCE ?=
 IMAGE_LOCK = uv pip compile --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
+# Where Python is told to write no bytecode, every service that a test starts compiles all of itself again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help python setup demo up down test check format generate lock bench clean
 
@@ -28,9 +31,9 @@ up: python ## start the platform in containers (docker-compose.yml, settings in 
 down: python ## stop the platform in containers; tools go on, data stays
 	@$(PYTHON) -m deploy.platform down
 
-test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
+test: python ## set up what tests need too, and run them (PYTEST_ARGS="-k name -x" narrows them, --long adds the longest)
 	@$(PYTHON) -m deploy.setup tests
-	@$(VENV)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(VENV)/pytest $(PYTEST_ARGS)
 
 check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python

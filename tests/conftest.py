@@ -20,19 +20,34 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{folder}: the tests in tests/{folder}; set by folder")
 
 
-# Where tests run side by side, these folders are one piece each: what they start is started once.
-WHOLE = ("bench", "chaos", "platform")
-# The longest first and last, so that nobody waits for one piece at the end.
-ORDER = {"chaos": -1, "platform": 1, "e2e": 2}
+# Minutes each: run with --long, which a change to what they hold must pass. What they share with others runs always.
+LONG = (
+    "chaos/test_at_once.py",
+    "chaos/test_replicas.py",
+    "e2e/test_bad_input.py",
+    "e2e/test_stacks_failing.py",
+    "e2e/test_stacks_mishandled.py",
+    "platform/test_end_to_end.py",
+    "platform/test_life_of_the_platform.py",
+    "platform/test_separation.py",
+    "status/test_replicas.py",
+)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="run those tests too that take minutes each")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        folder, *rest = item.path.relative_to(TESTS).parts
-        if rest:
-            item.add_marker(folder)
-        item.add_marker(pytest.mark.xdist_group(folder if folder in WHOLE else "/".join((folder, *rest))))
-    items.sort(key=lambda item: ORDER.get(item.path.relative_to(TESTS).parts[0], 0))
+        folders = item.path.relative_to(TESTS).parts[:-1]
+        if folders:
+            item.add_marker(folders[0])
+    if config.getoption("--long") or any(Path(argument.partition("::")[0]).is_file() for argument in config.args):
+        return
+    long = [item for item in items if item.path.relative_to(TESTS).as_posix() in LONG]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in set(long)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,13 +2,15 @@
 
 import asyncio
 import time
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
-from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.domain.failures import EngineAway, NotReady, ToolExited
+from services.orchestrator.domain.log_frames import since as engine_time
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
 from services.orchestrator.domain.readiness import (
     Answer,
@@ -21,6 +23,7 @@ from services.orchestrator.domain.specs import ContainerSpec
 
 PROBE_PATIENCE = 5.0
 LAST_LINES = 20
+LATELY = 60 * 1_000_000_000  # nanoseconds
 NO_WAY = "no way to the container"
 PROXY_HANGS_UP = 0.05  # seconds in which the engine's port proxy closes a connection nobody takes
 
@@ -79,9 +82,22 @@ async def exit_code(engine: Engine, container: str) -> int:
 
 
 async def _ending(engine: Engine, container: str, exit_code: int) -> ServiceObservation:
-    """The end as it was, though the engine may be running it again by now."""
+    """The end as it was, though the engine may be running it again by now, and have forgotten why it ended."""
     service = from_inspection(await _inspect(engine, container))
-    return replace(service, state="exited", exit_code=exit_code)
+    oom = service.oom or await _wanted_memory(engine, container)
+    return replace(service, state="exited", exit_code=exit_code, oom=oom)
+
+
+async def _wanted_memory(engine: Engine, container: str) -> bool:
+    """Whether the engine said so lately: its events outlive a restart."""
+    now = time.time_ns()
+    query: Query = {
+        "since": engine_time(now - LATELY),
+        "until": engine_time(now),
+        "filters": {"container": [container], "event": ["oom"]},
+    }
+    async with aclosing(engine.json_lines("/events", query)) as events:
+        return await anext(events, None) is not None
 
 
 async def _exited(feed: DockerFeed, service: ServiceObservation) -> ToolExited:
