@@ -32,7 +32,7 @@ class Project:
     """The same stack under Compose alone, with the limits and build arguments that ours has."""
 
     def __init__(self, stage: Stage, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+        self.folder, self.name = folder, name.replace("_", "0")  # images are named by it, and take no _ beside a -
         self.more = stage.fresh(f"{name}-more") / "more.json"
         self.more.write_text(json.dumps(_more(stage.label)))
 
