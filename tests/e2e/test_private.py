@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -50,11 +50,11 @@ async def test_a_token_installs_a_private_tool_and_stands_in_nothing_that_is_kep
         assert refused["error"]["code"] == "git_token_refused"
         assert private.address in refused["error"]["message"]
         assert platform.nats is not None
-        kept = [*files_below(folder), *files_below(platform.nats.folder)]
-        assert [file for file in kept if b"secret-tool.git" in file.read_bytes()], "the search finds nothing"
+        kept = {**files_below(folder), **files_below(platform.nats.folder)}
+        assert [file for file, content in kept.items() if b"secret-tool.git" in content], "the search finds nothing"
         encoded = base64.b64encode(f"bot:{CANARY}".encode()).decode()
         for secret in (CANARY, OTHER, encoded):
-            assert [str(file) for file in kept if secret.encode() in file.read_bytes()] == []
+            assert [str(file) for file, content in kept.items() if secret.encode() in content] == []
 
 
 async def test_a_deploy_key_installs_a_private_tool_over_ssh(tmp_path: Path) -> None:
@@ -77,9 +77,15 @@ async def test_a_deploy_key_installs_a_private_tool_over_ssh(tmp_path: Path) -> 
             assert done["state"] == "succeeded", done
             secret = server.key.read_bytes().splitlines()[2]
             assert platform.nats is not None
-            kept = [*files_below(folder), *files_below(platform.nats.folder)]
-            assert [file.name for file in kept if secret in file.read_bytes()] == ["id_ed25519"]
+            kept = {**files_below(folder), **files_below(platform.nats.folder)}
+            assert [file.name for file, content in kept.items() if secret in content] == ["id_ed25519"]
 
 
-def files_below(folder: Path) -> list[Path]:
-    return [file for file in folder.rglob("*") if file.is_file() and not file.is_symlink()]
+def files_below(folder: Path) -> dict[Path, bytes]:
+    """What every file holds, but for those that are replaced or go while they are looked at."""
+    found: dict[Path, bytes] = {}
+    for file in folder.rglob("*"):
+        if file.is_file() and not file.is_symlink():
+            with suppress(FileNotFoundError):
+                found[file] = file.read_bytes()
+    return found

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import docker
 import pytest
@@ -141,7 +141,19 @@ async def test_a_start_cut_off_anywhere_can_be_repeated_and_stopped(make: Callab
 class UsedUpCompose(Compose):
     """The real Compose, on an engine that has no addresses of its own left for a network."""
 
+    cut_off: ClassVar = False
+
     async def create(self, project: Project, alive: Callable[[], bool] = always) -> None:
+        if self.cut_off:
+            raise asyncio.CancelledError
+        self._check(project)
+        await super().create(project, alive)
+
+    async def up(self, project: Project, alive: Callable[[], bool] = always) -> None:
+        self._check(project)
+        await super().up(project, alive)
+
+    def _check(self, project: Project) -> None:
         networks = json.loads(project.file.read_text())["networks"].values()
         if not all(network.get("ipam", {}).get("config") for network in networks):
             raise EngineError(
@@ -149,7 +161,6 @@ class UsedUpCompose(Compose):
                 "The stack could not be made ready: failed to create network x: could not find an available, "
                 "non-overlapping IPv4 address pool among the defaults to assign to the network.",
             )
-        await super().create(project, alive)
 
 
 async def test_networks_get_addresses_of_our_pool_when_the_engine_has_none_and_start_takes_them(
@@ -172,6 +183,18 @@ async def test_networks_get_addresses_of_our_pool_when_the_engine_has_none_and_s
     assert all(subnets[name].startswith("10.213.") for name in ("front", "back"))
     await rig.containers.remove(TOOL, data=True)
     # And again, where all of it has to be made anew from what was kept.
+    assert await rig.stacks.start(rig.tool) is True
+
+
+async def test_a_stack_cut_off_before_it_had_networks_gets_them_when_it_is_started(
+    make: Callable[..., Rig], monkeypatch: pytest.MonkeyPatch
+):
+    rig = make({"db": sleeps()}, UsedUpCompose)
+    await rig.built()
+    with monkeypatch.context() as patched:
+        patched.setattr(UsedUpCompose, "cut_off", True)
+        with pytest.raises(asyncio.CancelledError):
+            await rig.stacks.prepare(rig.tool)
     assert await rig.stacks.start(rig.tool) is True
 
 

@@ -292,12 +292,14 @@ async def test_a_server_killed_in_the_middle_leaves_nothing(fetches: Fetches, tm
     with SshServer(tmp_path / "doomed") as doomed:
         commit_files(doomed.repository("tool"), {**TOOL, "noise": secrets.token_bytes(300_000)})
         held = tmp_path / "held"
-        piece = f"dd bs=1 count=100000 2> /dev/null; touch {held}; exec cat > /dev/null"
-        doomed.let_in(running=doomed.program(f'eval "$SSH_ORIGINAL_COMMAND" | {{ {piece}; }}'))
+        # Only the session that carries the files is as long as that; what comes before it passes.
+        piece = f"dd bs=1 count=100000 2> /dev/null; dd bs=1 count=1 of={held} 2> /dev/null; exec cat > /dev/null"
+        and_no_end = "exec sleep 60"  # until the server is killed, what is heard from it stays open, and silent
+        doomed.let_in(running=doomed.program(f'eval "$SSH_ORIGINAL_COMMAND" | {{ {piece}; }}; {and_no_end}'))
         fetches.key = doomed.key
         doomed.trust(fetches.known_hosts)
         fetching = asyncio.create_task(fetches.refusal(doomed.url("tool")))
-        await until(held.exists)
+        await until(lambda: held.exists() and held.stat().st_size > 0)
         assert marked(fetches.mark)
         doomed.kill()
         async with asyncio.timeout(10):

@@ -43,6 +43,7 @@ async def running(status: Running, name: str) -> tuple[Operation, int]:
 async def installed(status: Running, name: str) -> Operation:
     install, fence = await running(status, name)
     await status.say(install.succeeded(fence, tool(name)))
+    await status.ask(ShowOperation(operation=install.id, wait=10))
     return install
 
 
@@ -143,8 +144,7 @@ async def test_the_lines_of_one_service_alone_are_shown_if_it_is_asked_for(statu
 
 
 async def test_whoever_asks_for_a_service_that_is_not_there_is_told_which_are(status: Running) -> None:
-    install = await installed(status, "known")
-    await status.ask(ShowOperation(operation=install.id, wait=10))
+    await installed(status, "known")
     response = await status.http.client.get("/api/v1/tools/known/logs", params={"service": "other"})
     assert (response.status_code, response.json()["code"]) == (404, "service_unknown")
     assert "known has no service other; it has main." in response.text

@@ -183,9 +183,11 @@ class DockerContainers:
         await self.engine.call("POST", path_of("containers", container, how))
 
     async def _stop(self, item: Listed, timeout: float) -> None:
-        """What has already ended, or is gone, is stopped. A stack's services say themselves how long they may take."""
-        if item["State"] not in _UP:
-            return
+        """What has already ended, or is gone, is stopped. A stack's services say themselves how long they may take.
+
+        What does not run is asked to stop too: the engine may still be starting it for somebody who has ended,
+        and answers when that is over.
+        """
         try:
             if item["State"] == "paused":
                 await self._set_going(item["Id"], "unpause")

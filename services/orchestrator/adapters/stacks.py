@@ -95,13 +95,23 @@ class DockerStacks:
         watch = StackWatch(self.engine, self.instance, tool.id)
         before = await watch.runs()
         try:
-            await unless(self.compose.up(project, alive), watch.until_failure(before))
+            await unless(self._up(stack, project, alive), watch.until_failure(before))
         except EngineError as refusal:
             await watch.check(before)  # whose failure it is says more than that another one waited for it in vain
             raise await self._explained(stack, refusal, watch) from refusal
         if wait:
             await self._ready(tool, watch)
         return await watch.runs() != before
+
+    async def _up(self, stack: Stack, project: Project, alive: Callable[[], bool]) -> None:
+        """Also where what was prepared has lost its networks, or was cut off before it had them."""
+        try:
+            await self.compose.up(project, alive)
+        except EngineError as refusal:
+            if not _is_about_addresses(refusal):
+                raise
+            await self._create(stack, project, alive)
+            await self.compose.up(project, alive)
 
     async def _ready(self, tool: Tool, watch: StackWatch) -> None:
         """Every service runs, healthily where it can tell, and what people open answers."""
@@ -203,7 +213,7 @@ class DockerStacks:
         try:
             return await self.compose.create(project, alive)
         except EngineError as refusal:
-            if not all(word in refusal.message for word in _NO_ADDRESSES):
+            if not _is_about_addresses(refusal):
                 raise await self._explained(stack, refusal) from refusal
             used_up = refusal
         config = await self._kept(stack, "compose.json") or {}
@@ -299,6 +309,10 @@ class DockerStacks:
 
 async def _silence(_: list[str]) -> None:
     return None
+
+
+def _is_about_addresses(refusal: EngineError) -> bool:
+    return all(word in refusal.message for word in _NO_ADDRESSES)
 
 
 def _reader(repository: Path) -> reading.Read:
