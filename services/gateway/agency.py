@@ -1,4 +1,4 @@
-"""All that there is for agents while the gateway runs: their accounts, their way into NATS, and their door."""
+"""All that there is for agents while the gateway runs: their accounts, their way into NATS, and what answers their requests."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pydantic import SecretStr
 from libs.contracts.agents import AgentView
 from libs.contracts.principals import Role
 from libs.runtime import nats_issuer
+from libs.runtime.bus.agent_auth import authorizing_agents, disconnect
+from libs.runtime.bus.agent_requests import answering_agents
 from libs.runtime.bus.connection import Bus, Unavailable, connect
-from libs.runtime.bus.knocks import answering
 from libs.runtime.bus.session import break_when
-from libs.runtime.bus.strangers import expel, letting_in
 from libs.runtime.http.inside import Inside
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_callout import credentials
@@ -98,8 +98,8 @@ class Agency:
             answers = await stack.enter_async_context(self._as("answers", self._settings.answers_password, closed.set))
             group = await stack.enter_async_context(asyncio.TaskGroup())
             watching = group.create_task(break_when(closed))
-            await stack.enter_async_context(letting_in(bus, issuer, known, queue=QUEUE))
-            await stack.enter_async_context(answering(bus, answers, edge.respond, queue=QUEUE))
+            await stack.enter_async_context(authorizing_agents(bus, issuer, known, queue=QUEUE))
+            await stack.enter_async_context(answering_agents(bus, answers, edge.respond, queue=QUEUE))
             self._in_background(self._send_away_the_removed())
             try:
                 yield
@@ -114,9 +114,9 @@ class Agency:
         task.add_done_callback(self._tasks.discard)
 
     async def _send_away(self, key: str) -> None:
-        await self._expel(lambda each: each == key)
+        await self._disconnect(lambda each: each == key)
         await asyncio.sleep(SECOND_LOOK)
-        await self._expel(lambda each: each == key)
+        await self._disconnect(lambda each: each == key)
 
     async def _send_away_the_removed(self) -> None:
         """A gateway that removed an agent may have died before it ended its connections."""
@@ -125,12 +125,12 @@ class Agency:
         except DatabaseAway as problem:
             log.warning("it is not known which agents were removed", problem=str(problem))
             return
-        await self._expel(lambda each: each not in there)
+        await self._disconnect(lambda each: each not in there)
 
-    async def _expel(self, gone: Callable[[str], bool]) -> None:
+    async def _disconnect(self, gone: Callable[[str], bool]) -> None:
         """A connection of its own for each time: most platforms never need one."""
         try:
-            ended = await expel(self._as("warden", self._settings.warden_password), gone)
+            ended = await disconnect(self._as("warden", self._settings.warden_password), gone)
         except (Unavailable, SettingsError) as problem:
             log.error("connections of removed agents may still listen", problem=str(problem))
         else:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from libs.runtime import metrics
-from libs.runtime.bus.knocks import Knock, Reply
+from libs.runtime.bus.agent_requests import AgentRequest, Reply
 from libs.runtime.http.inside import Asked, Inside
 from libs.runtime.http.limits import refuse_broken_text
 from libs.runtime.http.problems import Problem
@@ -39,38 +39,38 @@ class AgentEdge:
     inside: Inside
     doors: Mapping[str, AgentDoor]
 
-    async def respond(self, knock: Knock) -> Reply:
+    async def respond(self, request: AgentRequest) -> Reply:
         """What HTTP would answer; whatever goes wrong is an answer too."""
         began = time.perf_counter()
         try:
-            reply = await self._reply(knock)
+            reply = await self._reply(request)
         except Problem as problem:
             reply = _said(problem)
         except DatabaseAway as away:
             reply = _said(problems.database_away(str(away)))
         except Exception:
-            log.exception("an agent's request failed", agent=knock.agent, door=knock.door)
+            log.exception("an agent's request failed", agent=request.agent, door=request.door)
             reply = _said(problems.internal_error())
-        metrics.agent_answered(knock.door if knock.door in self.doors else _NO_DOOR, reply.status)
+        metrics.agent_answered(request.door if request.door in self.doors else _NO_DOOR, reply.status)
         log.info(
             "agent's request",
-            principal=f"agent:{knock.agent}",
-            door=knock.door,
+            principal=f"agent:{request.agent}",
+            door=request.door,
             status=reply.status,
             ms=round((time.perf_counter() - began) * 1000, 1),
         )
         return reply
 
-    async def _reply(self, knock: Knock) -> Reply:
-        if knock.crowded:
+    async def _reply(self, request: AgentRequest) -> Reply:
+        if request.crowded:
             raise problems.crowded()
-        agent = await self.accounts.find(knock.agent)
+        agent = await self.accounts.find(request.agent)
         if agent is None:
-            raise problems.unknown_agent(knock.agent)
-        door = self.doors.get(knock.door)
+            raise problems.unknown_agent(request.agent)
+        door = self.doors.get(request.door)
         if door is None:
-            raise problems.no_such_door(knock.door, self.doors)
-        answered = await self.inside.ask(self._asked(door, agent, _fields(knock.body)))
+            raise problems.no_such_door(request.door, self.doors)
+        answered = await self.inside.ask(self._asked(door, agent, _fields(request.body)))
         return Reply(answered.status, _headers(answered.headers), answered.body)
 
     def _asked(self, door: AgentDoor, agent: Agent, fields: dict[str, Any]) -> Asked:

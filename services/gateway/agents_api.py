@@ -11,7 +11,7 @@ from libs.contracts.agents import AgentList, NewAgent, agent_inbox, is_agent_nam
 from libs.contracts.principals import Role
 from services.gateway import fields, problems
 from services.gateway.agency import Agency
-from services.gateway.door import caller, refusals
+from services.gateway.dependencies import caller, refusals
 from services.gateway.ports import AgentExists, DatabaseAway
 
 _AWAY = {503: "`database_away`"}

@@ -17,13 +17,11 @@ from libs.runtime.http.lifecycle import stopping
 from services.gateway import earlier, fields, problems
 from services.gateway.agency import Agency
 from services.gateway.agents_api import add_agents
-from services.gateway.domain import requests
-from services.gateway.domain.roles import NEEDED
-from services.gateway.door import (
+from services.gateway.dependencies import (
     CHANGES,
     REUSED,
     Asking,
-    Door,
+    Backend,
     accepted_answer,
     accepted_operation,
     accepts,
@@ -32,6 +30,8 @@ from services.gateway.door import (
     let_in,
     refusals,
 )
+from services.gateway.domain import requests
+from services.gateway.domain.roles import NEEDED
 
 Result = TypeVar("Result", bound=Frozen)
 
@@ -61,13 +61,13 @@ def _has_body(request: Request) -> bool:
     return headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
 
 
-def routes(door: Door, agency: Agency) -> APIRouter:
+def routes(backend: Backend, agency: Agency) -> APIRouter:
     router, changes = APIRouter(), APIRouter(route_class=Change)
-    _add_tools(router, door)
-    _add_changes(changes, door)
+    _add_tools(router, backend)
+    _add_changes(changes, backend)
     router.routes.extend(changes.routes)
-    _add_operations(router, door)
-    earlier.add_routes(router, door)
+    _add_operations(router, backend)
+    earlier.add_routes(router, backend)
     add_agents(router, agency)
     served = {
         (method, route.path) for route in router.routes if isinstance(route, APIRoute) for method in route.methods or ()
@@ -77,11 +77,11 @@ def routes(door: Door, agency: Agency) -> APIRouter:
     return router
 
 
-def _add_tools(router: APIRouter, door: Door) -> None:
+def _add_tools(router: APIRouter, backend: Backend) -> None:
     @router.get("/api/v1/tools", tags=["tools"], response_model=Page, dependencies=[Depends(caller)])
     async def list_tools(query: Annotated[fields.PageQuery, Query()], position: fields.Position = None) -> Page:
         """All tools, by name."""
-        return await door.ask(
+        return await backend.ask(
             ListTools(limit=query.limit, after=query.after, position=query.position or position), Page
         )
 
@@ -97,7 +97,7 @@ def _add_tools(router: APIRouter, door: Door) -> None:
     ) -> ToolView:
         """One tool, whole."""
         tool = let_in(lambda: requests.named(name))
-        return await door.ask(ShowTool(tool=tool, position=query.position or position), ToolView)
+        return await backend.ask(ShowTool(tool=tool, position=query.position or position), ToolView)
 
     @router.post(
         "/api/v1/tools", tags=["tools"], **accepts({409: "`name_taken`: another tool has this name", **REUSED})
@@ -107,10 +107,10 @@ def _add_tools(router: APIRouter, door: Door) -> None:
     ) -> Response:
         """Install a tool from a Git repository: fetch it, build it and, if asked for, start it."""
         wanted = requests.Wanted(**body.model_dump())
-        return await door.accept(lambda: requests.install(asking.by, asking.key, wanted, door.protocols))
+        return await backend.accept(lambda: requests.install(asking.by, asking.key, wanted, backend.protocols))
 
 
-def _add_changes(router: APIRouter, door: Door) -> None:
+def _add_changes(router: APIRouter, backend: Backend) -> None:
     @router.post("/api/v1/tools/{name}/build", tags=["tools"], **CHANGES)
     async def build_tool(
         name: fields.ToolPath,
@@ -119,7 +119,7 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Build the images of the tool's current release again. What runs goes on running."""
-        return await door.accept(lambda: requests.change("build", name, asking.by, asking.key))
+        return await backend.accept(lambda: requests.change("build", name, asking.by, asking.key))
 
     @router.post("/api/v1/tools/{name}/start", tags=["tools"], **CHANGES)
     async def start_tool(
@@ -129,7 +129,7 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Run the tool's current release and wait until it is ready."""
-        return await door.accept(lambda: requests.change("start", name, asking.by, asking.key))
+        return await backend.accept(lambda: requests.change("start", name, asking.by, asking.key))
 
     @router.post("/api/v1/tools/{name}/stop", tags=["tools"], **CHANGES)
     async def stop_tool(
@@ -139,7 +139,7 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Stop the tool. With `now`, what runs and what waits for it is cancelled first."""
-        return await door.accept(lambda: requests.change("stop", name, asking.by, asking.key, now=query.now))
+        return await backend.accept(lambda: requests.change("stop", name, asking.by, asking.key, now=query.now))
 
     @router.post("/api/v1/tools/{name}/restart", tags=["tools"], **CHANGES)
     async def restart_tool(
@@ -149,7 +149,7 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Stop the tool and start it again."""
-        return await door.accept(lambda: requests.change("restart", name, asking.by, asking.key))
+        return await backend.accept(lambda: requests.change("restart", name, asking.by, asking.key))
 
     @router.delete("/api/v1/tools/{name}", tags=["tools"], **CHANGES)
     async def uninstall_tool(
@@ -159,12 +159,12 @@ def _add_changes(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Remove the tool and all that is its own; its data only with `data`."""
-        return await door.accept(
+        return await backend.accept(
             lambda: requests.change("uninstall", name, asking.by, asking.key, **query.model_dump())
         )
 
 
-def _add_operations(router: APIRouter, door: Door) -> None:
+def _add_operations(router: APIRouter, backend: Backend) -> None:
     @router.get("/api/v1/operations", tags=["operations"], response_model=Page, dependencies=[Depends(caller)])
     async def list_operations(
         query: Annotated[fields.OperationsQuery, Query()], position: fields.Position = None
@@ -178,7 +178,7 @@ def _add_operations(router: APIRouter, door: Door) -> None:
             after=query.after,
             position=query.position or position,
         )
-        return await door.ask(question, Page)
+        return await backend.ask(question, Page)
 
     @router.get(
         "/api/v1/operations/{id}",
@@ -198,8 +198,8 @@ def _add_operations(router: APIRouter, door: Door) -> None:
             raise problems.no_operation(id)
         question = ShowOperation(operation=id, wait=query.wait, position=query.position or position)
         if not query.wait:
-            return await door.ask(question, OperationView)
-        return await _unless_stopping(asyncio.create_task(door.ask(question, OperationView, query.wait)), request)
+            return await backend.ask(question, OperationView)
+        return await _unless_stopping(asyncio.create_task(backend.ask(question, OperationView, query.wait)), request)
 
     @router.post(
         "/api/v1/operations/{id}/cancel",
@@ -213,7 +213,7 @@ def _add_operations(router: APIRouter, door: Door) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Ask the operation to end; what it began is undone. To repeat this changes nothing."""
-        return accepted_answer(accepted_operation(await door.gateway.cancel(id, by)))
+        return accepted_answer(accepted_operation(await backend.gateway.cancel(id, by)))
 
 
 async def _unless_stopping(asking: asyncio.Task[Result], request: Request) -> Result:

@@ -16,7 +16,7 @@ from services.gateway.adapters import token_file
 from services.gateway.adapters.accounts import FirstAccount
 from services.gateway.agency import Agency
 from services.gateway.api import routes
-from services.gateway.door import Door
+from services.gateway.dependencies import Backend
 from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
@@ -26,8 +26,8 @@ log = get_logger(__name__)
 
 
 def build(settings: Settings) -> Service:
-    door, agency = Door(settings.git_protocols), Agency(settings)
-    router = routes(door, agency)
+    backend, agency = Backend(settings.git_protocols), Agency(settings)
+    router = routes(backend, agency)
     accounts = FirstAccount()
     connected: list[Bus] = []
 
@@ -39,7 +39,7 @@ def build(settings: Settings) -> Service:
             path = settings.data / token_file.NAME
             log.info("made the first token", file=str(path), use="Authorization: Bearer <what is in the file>")
         async with session(settings, NAME) as joined:
-            door.open(joined.bus, settings.accept_patience)
+            backend.open(joined.bus, settings.accept_patience)
             await joined.bus.answer(AuthenticateToken, Authentication(accounts).answer, queue=NAME)
             connected.append(joined.bus)
             try:

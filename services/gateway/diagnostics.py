@@ -14,18 +14,18 @@ from libs.contracts.views import Page
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.http.problems import Problem
 from libs.runtime.version import VERSION
+from services.gateway.dependencies import Backend
 from services.gateway.domain.earlier import Diagnostics, Part, PartHealth, ToolCounts, counted
-from services.gateway.door import Door
 
 # Seconds that each part has to answer in: who asks wants to know what is wrong, and soon.
 PATIENCE = 5.0
 _NOT_KNOWN = PartHealth(healthy=False, detail="not known, since NATS does not answer")
 
 
-async def diagnose(door: Door) -> Diagnostics:
-    nats = _nats(door.bus)
+async def diagnose(backend: Backend) -> Diagnostics:
+    nats = _nats(backend.bus)
     if nats.healthy:
-        (engine, engine_version), (database, tools) = await asyncio.gather(_engine(door.bus), _database(door))
+        (engine, engine_version), (database, tools) = await asyncio.gather(_engine(backend.bus), _database(backend))
     else:
         engine, engine_version, database, tools = _NOT_KNOWN, None, _NOT_KNOWN, None
     checks: dict[Part, PartHealth] = {"nats": nats, "engine": engine, "database": database}
@@ -33,7 +33,7 @@ async def diagnose(door: Door) -> Diagnostics:
         status="ok" if all(check.healthy for check in checks.values()) else "degraded",
         versions={
             "machete": VERSION,
-            "nats": door.bus.server_version if nats.healthy else None,
+            "nats": backend.bus.server_version if nats.healthy else None,
             "engine": engine_version,
         },
         checks=checks,
@@ -62,14 +62,14 @@ async def _engine(bus: Bus) -> tuple[PartHealth, str | None]:
             return PartHealth(healthy=False, detail="nothing was heard of it yet"), None
 
 
-async def _database(door: Door) -> tuple[PartHealth, ToolCounts | None]:
+async def _database(backend: Backend) -> tuple[PartHealth, ToolCounts | None]:
     """It is asked what it is there for: all tools."""
     states: list[ToolState] = []
     after: str | None = None
     try:
         async with asyncio.timeout(PATIENCE):
             while True:
-                page = await door.ask(ListTools(limit=500, after=after), Page)
+                page = await backend.ask(ListTools(limit=500, after=after), Page)
                 states += [tool.state for tool in page.tools]
                 after = page.next
                 if after is None:

@@ -22,6 +22,19 @@ from libs.contracts.views import Descriptions, LastLines, ToolDescription, ToolV
 from libs.runtime.bus.connection import Unavailable
 from libs.runtime.bus.names import Names
 from services.gateway import fields, problems
+from services.gateway.dependencies import (
+    PATIENCE,
+    REUSED,
+    Asker,
+    Asking,
+    Backend,
+    accepted_answer,
+    accepted_operation,
+    accepts,
+    caller,
+    let_in,
+    refusals,
+)
 from services.gateway.diagnostics import diagnose
 from services.gateway.domain import requests
 from services.gateway.domain.earlier import (
@@ -36,19 +49,6 @@ from services.gateway.domain.earlier import (
     earlier_health,
     earlier_status,
     earlier_tool,
-)
-from services.gateway.door import (
-    PATIENCE,
-    REUSED,
-    Asker,
-    Asking,
-    Door,
-    accepted_answer,
-    accepted_operation,
-    accepts,
-    caller,
-    let_in,
-    refusals,
 )
 
 # RFC 9745: since when, in seconds of the epoch: 2026-11-21, the day that /api/v1 came.
@@ -94,14 +94,14 @@ def _pointing_on(app: ASGIApp, successor: str) -> ASGIApp:
 class _Reading:
     """Earlier callers know no positions: what they ask is answered as of all that was accepted before."""
 
-    def __init__(self, door: Door) -> None:
-        self._door = door
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
 
     async def all(self) -> list[ToolDescription]:
         position, after = await self._position(), None
         found: list[ToolDescription] = []
         while True:
-            page = await self._door.ask(DescribeTools(after=after, position=position), Descriptions)
+            page = await self._backend.ask(DescribeTools(after=after, position=position), Descriptions)
             found += page.tools
             after = page.next
             if after is None:
@@ -110,30 +110,32 @@ class _Reading:
     async def whole(self, id: str) -> ToolDescription:
         tool = let_in(lambda: requests.named(id))
         question = DescribeTools(tool=tool, position=await self._position())
-        return (await self._door.ask(question, Descriptions)).tools[0]
+        return (await self._backend.ask(question, Descriptions)).tools[0]
 
     async def shown(self, id: str) -> ToolView:
         tool = let_in(lambda: requests.named(id))
-        return await self._door.ask(ShowTool(tool=tool, position=await self._position()), ToolView)
+        return await self._backend.ask(ShowTool(tool=tool, position=await self._position()), ToolView)
 
     async def lines(self, id: str, count: int) -> LastLines:
         tool = let_in(lambda: requests.named(id))
-        return await self._door.ask(ReadLastLines(tool=tool, lines=count, position=await self._position()), LastLines)
+        return await self._backend.ask(
+            ReadLastLines(tool=tool, lines=count, position=await self._position()), LastLines
+        )
 
     async def _position(self) -> int:
         async with _nats_answering():
-            last = await self._door.bus.last(EVENTS, RECORD.filter())
+            last = await self._backend.bus.last(EVENTS, RECORD.filter())
         return last.sequence if last is not None else 0
 
 
-def add_routes(router: APIRouter, door: Door) -> None:
-    earlier, reading = APIRouter(route_class=Earlier), _Reading(door)
-    _add_reads(earlier, door, reading)
-    _add_changes(earlier, door, reading)
+def add_routes(router: APIRouter, backend: Backend) -> None:
+    earlier, reading = APIRouter(route_class=Earlier), _Reading(backend)
+    _add_reads(earlier, backend, reading)
+    _add_changes(earlier, backend, reading)
     router.routes.extend(earlier.routes)
 
 
-def _add_reads(router: APIRouter, door: Door, reading: _Reading) -> None:
+def _add_reads(router: APIRouter, backend: Backend, reading: _Reading) -> None:
     @router.get("/api/tools", response_model=list[EarlierTool], **_READS)
     async def earlier_list_tools() -> list[EarlierTool]:
         """All tools, by name."""
@@ -166,10 +168,10 @@ def _add_reads(router: APIRouter, door: Door, reading: _Reading) -> None:
     @router.get("/api/diagnostics", response_model=Diagnostics, **_READS)
     async def earlier_diagnose() -> Diagnostics:
         """How the platform is, and how many tools are in which state."""
-        return await diagnose(door)
+        return await diagnose(backend)
 
 
-def _add_changes(router: APIRouter, door: Door, reading: _Reading) -> None:
+def _add_changes(router: APIRouter, backend: Backend, reading: _Reading) -> None:
     @router.post(
         "/api/tools/install",
         tags=_TAGS,
@@ -181,7 +183,7 @@ def _add_changes(router: APIRouter, door: Door, reading: _Reading) -> None:
     ) -> Response:
         """Install a tool from a Git repository."""
         wanted = requests.Wanted(**body.model_dump())
-        return await _accept(door, lambda: requests.install(asking.by, asking.key, wanted, door.protocols))
+        return await _accept(backend, lambda: requests.install(asking.by, asking.key, wanted, backend.protocols))
 
     def add_change(action: str, does: str) -> None:
         async def change(
@@ -190,7 +192,7 @@ def _add_changes(router: APIRouter, door: Door, reading: _Reading) -> None:
             query: Annotated[fields.NoQuery, Query()],
             body: fields.Nothing = None,
         ) -> Response:
-            return await _change(door, action, id, asking)
+            return await _change(backend, action, id, asking)
 
         router.post(f"/api/tools/{{id}}/{action}", name=f"earlier_{action}_tool", description=does, **_CHANGES)(change)
 
@@ -207,7 +209,7 @@ def _add_changes(router: APIRouter, door: Door, reading: _Reading) -> None:
         body: fields.Nothing = None,
     ) -> Response:
         """Remove the tool and all that is its own; its data only with `data`."""
-        return await _change(door, "uninstall", id, asking, **query.model_dump())
+        return await _change(backend, "uninstall", id, asking, **query.model_dump())
 
     unchanged = {200: {"description": "There is nothing to change: the tool.", "model": EarlierTool}}
     changing = {**_CHANGES, "responses": {**_CHANGES["responses"], **unchanged}}
@@ -220,22 +222,22 @@ def _add_changes(router: APIRouter, door: Door, reading: _Reading) -> None:
         body: fields.PatchBody = None,
     ) -> Response:
         """Start or stop the tool: `status` is what can be changed, to `running` or `stopped`."""
-        return await _patch(door, reading, id, asking, body or {})
+        return await _patch(backend, reading, id, asking, body or {})
 
 
-async def _accept(door: Door, request: Callable[[], requests.Request]) -> Response:
-    accepted = accepted_operation(await door.gateway.accept(let_in(request)))
+async def _accept(backend: Backend, request: Callable[[], requests.Request]) -> Response:
+    accepted = accepted_operation(await backend.gateway.accept(let_in(request)))
     return accepted_answer(accepted, earlier_accepted(accepted))
 
 
-async def _change(door: Door, action: str, id: str, asking: Asker, **options: bool) -> Response:
-    name, tool = await _meant(door, id)
+async def _change(backend: Backend, action: str, id: str, asking: Asker, **options: bool) -> Response:
+    name, tool = await _meant(backend, id)
     return await _accept(
-        door, lambda: replace(requests.change(action, name, asking.by, asking.key, **options), tool=tool)
+        backend, lambda: replace(requests.change(action, name, asking.by, asking.key, **options), tool=tool)
     )
 
 
-async def _meant(door: Door, id: str) -> tuple[str, str | None]:
+async def _meant(backend: Backend, id: str) -> tuple[str, str | None]:
     """The name of the tool, and its id where it was called by that: an id begins with the name.
 
     Any other tool may have a name of that form, too. The id of a tool that is gone stays an id, so that what is
@@ -243,7 +245,7 @@ async def _meant(door: Door, id: str) -> tuple[str, str | None]:
     """
     if not is_tool_id(id):
         return id, None
-    names, name = Names(door.bus), id.rpartition("-")[0]
+    names, name = Names(backend.bus), id.rpartition("-")[0]
     async with _nats_answering():
         held = (await names.find(name)).reservation
         if held is not None and held.tool == id:
@@ -253,7 +255,7 @@ async def _meant(door: Door, id: str) -> tuple[str, str | None]:
     return name, id
 
 
-async def _patch(door: Door, reading: _Reading, id: str, asking: Asker, body: dict[str, Any]) -> Response:
+async def _patch(backend: Backend, reading: _Reading, id: str, asking: Asker, body: dict[str, Any]) -> Response:
     """Who sends a whole tool back, as it was read, has asked for nothing but its status."""
     given = {field: value for field, value in body.items() if value is not None}
     action = _ACTIONS.get(str(given.get("status")))
@@ -264,7 +266,7 @@ async def _patch(door: Door, reading: _Reading, id: str, asking: Asker, body: di
             raise problems.not_changeable(field)
     if action is None:
         return Response(json.dumps(tool), 200, media_type="application/json")
-    return await _change(door, action, id, asking)
+    return await _change(backend, action, id, asking)
 
 
 @asynccontextmanager

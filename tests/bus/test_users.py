@@ -12,8 +12,8 @@ import pytest
 
 from libs.contracts.agents import agent_inbox
 from libs.contracts.permissions import Permissions, agent_permissions, permissions
+from libs.runtime.bus.agent_auth import authorizing_agents
 from libs.runtime.bus.connection import connect
-from libs.runtime.bus.strangers import letting_in
 from libs.runtime.nats_callout import credentials
 from libs.runtime.nats_keys import credentials_file, new_issuer, new_user
 from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
@@ -91,7 +91,7 @@ async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         bus = await stack.enter_async_context(
             connect(server.url, user="gateway", password=password, service="gateway", source="gateway/test")
         )
-        await stack.enter_async_context(letting_in(bus, issuer, known, queue="gateway"))
+        await stack.enter_async_context(authorizing_agents(bus, issuer, known, queue="gateway"))
         yield Hub(server, {name: folder / f"{name}.creds" for name in AGENTS})
 
 

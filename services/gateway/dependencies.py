@@ -27,7 +27,7 @@ Result = TypeVar("Result", bound=Frozen)
 Checked = TypeVar("Checked")
 
 
-class Door:
+class Backend:
     """What the routes stand on. `gateway` and `bus` are there while the service runs."""
 
     def __init__(self, protocols: Iterable[str]) -> None:

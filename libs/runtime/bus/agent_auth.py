@@ -35,12 +35,12 @@ LONGEST = 30.0
 
 log = get_logger(__name__)
 
-Known = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
+KnownAgents = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 """Who there is, as (name, public key). May raise: then the stranger is turned away and tries again."""
 
 
 @asynccontextmanager
-async def letting_in(bus: Bus, issuer: Issuer, known: Known, *, queue: str) -> AsyncGenerator[None]:
+async def authorizing_agents(bus: Bus, issuer: Issuer, known: KnownAgents, *, queue: str) -> AsyncGenerator[None]:
     """Answers the server for as long as it lasts. Replicas of a queue share the questions."""
     pending: set[asyncio.Task[None]] = set()
     turn = asyncio.Semaphore(MOST_AT_ONCE)
@@ -85,19 +85,19 @@ async def letting_in(bus: Bus, issuer: Issuer, known: Known, *, queue: str) -> A
         await asyncio.gather(*pending, return_exceptions=True)
 
 
-async def expel(connecting: AbstractAsyncContextManager[Bus], gone: Callable[[str], bool]) -> int:
+async def disconnect(connecting: AbstractAsyncContextManager[Bus], gone: Callable[[str], bool]) -> int:
     """Ends the connections of agents whose key is `gone`, on all servers of a cluster; returns how many there were.
 
     `connecting` is entered as the user `warden`, and left. Raises `Unavailable`.
     """
     try:
         async with asyncio.timeout(LONGEST), connecting as warden:
-            return await _expel(warden, gone)
+            return await _disconnect(warden, gone)
     except (NatsError, TimeoutError, OSError) as problem:
         raise Unavailable(f"NATS does not say who is connected: {problem!r}") from problem
 
 
-async def _expel(warden: Bus, gone: Callable[[str], bool]) -> int:
+async def _disconnect(warden: Bus, gone: Callable[[str], bool]) -> int:
     ended = 0
     for server in await _connections(warden):
         for connection in server["data"]["connections"] or ():

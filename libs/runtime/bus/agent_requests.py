@@ -35,7 +35,7 @@ log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Knock:
+class AgentRequest:
     """`door` as in `tools.restart`; `crowded`: as many of this agent, or of all, are being answered already."""
 
     agent: str
@@ -53,24 +53,24 @@ class Reply:
     body: bytes
 
 
-Respond = Callable[[Knock], Awaitable[Reply]]
+Respond = Callable[[AgentRequest], Awaitable[Reply]]
 
 
 @asynccontextmanager
-async def answering(bus: Bus, answers: Bus, respond: Respond, *, queue: str) -> AsyncGenerator[None]:
+async def answering_agents(bus: Bus, answers: Bus, respond: Respond, *, queue: str) -> AsyncGenerator[None]:
     """Every request of an agent, shared by the replicas of a queue. `respond` raises nothing."""
-    desk = _Desk(answers, respond)
-    subscription = await bus.nats.subscribe(AGENT.filter(), queue=queue, cb=desk.receive)
+    responder = _Responder(answers, respond)
+    subscription = await bus.nats.subscribe(AGENT.filter(), queue=queue, cb=responder.receive)
     await bus.nats.flush()
     try:
         yield
     finally:
         if not bus.nats.is_closed:
             await subscription.unsubscribe()
-        await desk.close()
+        await responder.close()
 
 
-class _Desk:
+class _Responder:
     def __init__(self, answers: Bus, respond: Respond) -> None:
         self._answers = answers
         self._respond = respond
@@ -94,26 +94,26 @@ class _Desk:
             )
             return
         crowded = self._busy.total() >= MOST or self._busy[agent] >= MOST_OF_ONE
-        knock = Knock(agent, f"{fields['noun']}.{fields['action']}", message.data, crowded)
+        request = AgentRequest(agent, f"{fields['noun']}.{fields['action']}", message.data, crowded)
         if not crowded:
             self._busy[agent] += 1
-        task = asyncio.create_task(self._answer(knock, message.reply))
+        task = asyncio.create_task(self._answer(request, message.reply))
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
 
-    async def _answer(self, knock: Knock, reply: str) -> None:
+    async def _answer(self, request: AgentRequest, reply: str) -> None:
         try:
-            answer = await self._respond(knock)
+            answer = await self._respond(request)
         finally:
-            if not knock.crowded:
-                self._busy[knock.agent] -= 1
-                if not self._busy[knock.agent]:
-                    del self._busy[knock.agent]
+            if not request.crowded:
+                self._busy[request.agent] -= 1
+                if not self._busy[request.agent]:
+                    del self._busy[request.agent]
         headers = {STATUS_HEADER: str(answer.status), **answer.headers}
         try:
             await self._answers.nats.publish(reply, answer.body, headers=headers)
         except NatsError as problem:
-            log.warning("an agent could not be answered", agent=knock.agent, door=knock.door, problem=repr(problem))
+            log.warning("an agent could not be answered", agent=request.agent, door=request.door, problem=repr(problem))
 
     async def close(self) -> None:
         """What takes longer than `GRACE` to be answered is let go: the agent asks again, with its key."""
