@@ -298,9 +298,10 @@ agent_requests = _counter(
 )
 agent_refusals = _counter(
     "machete_agent_turned_away_total",
-    "What was not answered at all: a reply subject not the agent's own, a strange subject, credentials nobody has.",
+    "What was not answered at all: a reply subject not the agent's own, a strange subject, credentials nobody has; "
+    "and, as `flood`, what an agent sent beyond its requests and refusals under way.",
     "reason",
-    answers="Does anybody try doors that are not theirs?",
+    answers="Does anybody try doors that are not theirs, or flood the one they have?",
 )
 
 
@@ -357,7 +358,7 @@ def agent_answered(door: str, status: int) -> None:
     agent_requests.labels(door, status).inc()
 
 
-def agent_turned_away(reason: Literal["reply", "subject", "credentials"]) -> None:
+def agent_turned_away(reason: Literal["reply", "subject", "credentials", "flood"]) -> None:
     agent_refusals.labels(reason).inc()
 
 

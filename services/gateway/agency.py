@@ -1,4 +1,4 @@
-"""All that there is for agents while the gateway runs: their accounts, their way into NATS, and what answers their requests."""
+"""All that there is for agents while the gateway runs: their accounts, their way into NATS, and their answers."""
 
 from __future__ import annotations
 

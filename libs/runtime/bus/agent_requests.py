@@ -2,6 +2,9 @@
 
 The server lets an agent publish under its own name alone, so the subject proves who asks. The reply subject proves
 nothing: the agent chose it. One that is not the agent's own inbox is not written to, and the request is not looked at.
+
+What is kept at one time is bounded, whatever agents send: so many requests are answered; so many more are refused,
+of which no body is kept; the rest is dropped and counted, and who sent it finds that nobody answers.
 """
 
 # nats-py leaves the types of its keyword parameters open.
@@ -28,6 +31,11 @@ from libs.runtime.logging import get_logger
 MOST = 128
 # Of one agent: one that asks for everything at once holds up no other.
 MOST_OF_ONE = 16
+# Refused at one time. A refusal takes some kilobytes until it is sent, and is sent at once unless NATS holds it up: so
+# many are more than an honest client ever has open, and some megabytes.
+MOST_REFUSALS = 1024
+# Of one agent: one that floods leaves others their refusals.
+MOST_REFUSALS_OF_ONE = 128
 # Seconds that requests get when the service stops.
 GRACE = 2.0
 
@@ -36,7 +44,10 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class AgentRequest:
-    """`door` as in `tools.restart`; `crowded`: as many of this agent, or of all, are being answered already."""
+    """`door` as in `tools.restart`.
+
+    `crowded`: as many of this agent, or of all, are being answered already. It is to be refused, and has no `body`.
+    """
 
     agent: str
     door: str
@@ -70,12 +81,34 @@ async def answering_agents(bus: Bus, answers: Bus, respond: Respond, *, queue: s
         await responder.close()
 
 
+class _Places:
+    """How many may be under way at one time, of all agents and of one."""
+
+    def __init__(self, most: int, most_of_one: int) -> None:
+        self._most = most
+        self._most_of_one = most_of_one
+        self._taken = Counter[str]()
+
+    def take(self, agent: str) -> bool:
+        """False: there is none left."""
+        if self._taken.total() >= self._most or self._taken[agent] >= self._most_of_one:
+            return False
+        self._taken[agent] += 1
+        return True
+
+    def leave(self, agent: str) -> None:
+        self._taken[agent] -= 1
+        if not self._taken[agent]:
+            del self._taken[agent]
+
+
 class _Responder:
     def __init__(self, answers: Bus, respond: Respond) -> None:
         self._answers = answers
         self._respond = respond
         self._pending: set[asyncio.Task[None]] = set()
-        self._busy = Counter[str]()
+        self._served = _Places(MOST, MOST_OF_ONE)
+        self._refused = _Places(MOST_REFUSALS, MOST_REFUSALS_OF_ONE)
 
     async def receive(self, message: Msg) -> None:
         try:
@@ -83,7 +116,7 @@ class _Responder:
         except BadSubject:
             metrics.agent_turned_away("subject")
             return
-        agent = fields["agent"]
+        agent, door = fields["agent"], f"{fields['noun']}.{fields['action']}"
         if not is_inbox_of(agent, message.reply):
             metrics.agent_turned_away("reply")
             log.warning(
@@ -92,23 +125,27 @@ class _Responder:
                 subject=message.subject,
                 reply=message.reply[:200],
             )
-            return
-        crowded = self._busy.total() >= MOST or self._busy[agent] >= MOST_OF_ONE
-        request = AgentRequest(agent, f"{fields['noun']}.{fields['action']}", message.data, crowded)
-        if not crowded:
-            self._busy[agent] += 1
-        task = asyncio.create_task(self._answer(request, message.reply))
+        elif self._served.take(agent):
+            self._begin(AgentRequest(agent, door, message.data, crowded=False), message.reply, self._served)
+        elif self._refused.take(agent):
+            self._begin(AgentRequest(agent, door, b"", crowded=True), message.reply, self._refused)
+        else:
+            # No line in the log either, which would grow as fast as they come; the refusals before it say who it is.
+            metrics.agent_turned_away("flood")
+
+    def _begin(self, request: AgentRequest, reply: str, places: _Places) -> None:
+        """Takes over a place that was taken."""
+        task = asyncio.create_task(self._answer(request, reply))
         self._pending.add(task)
-        task.add_done_callback(self._pending.discard)
+
+        def done(ended: asyncio.Task[None]) -> None:
+            self._pending.discard(ended)
+            places.leave(request.agent)
+
+        task.add_done_callback(done)
 
     async def _answer(self, request: AgentRequest, reply: str) -> None:
-        try:
-            answer = await self._respond(request)
-        finally:
-            if not request.crowded:
-                self._busy[request.agent] -= 1
-                if not self._busy[request.agent]:
-                    del self._busy[request.agent]
+        answer = await self._respond(request)
         headers = {STATUS_HEADER: str(answer.status), **answer.headers}
         try:
             await self._answers.nats.publish(reply, answer.body, headers=headers)
