@@ -299,7 +299,7 @@ def seen() -> Group:
             ),
             Panel(
                 "Agents",
-                "Refused ones: their key has too small a role. Turned away: wrong credentials, one who tries, or a flood.",
+                "Refused ones: their key has too small a role. Turned away: wrong credentials, intruders, or a flood.",
                 _lines(
                     (_rate("machete_agent_requests_total", "door", "status", quiet=True), "{{door}} {{status}}"),
                     (_rate("machete_agent_turned_away_total", "reason", quiet=True), "turned away: {{reason}}"),
