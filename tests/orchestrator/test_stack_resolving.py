@@ -80,12 +80,12 @@ def test_volumes_taken_over_from_another_service_are():
 @pytest.mark.parametrize(
     ("said", "limits"),
     [
-        ({}, {"memory": GIB, "pids": 512}),
+        ({}, {"memory": GIB, "pids": 2048}),
         ({"mem_limit": "1000", "pids_limit": 5, "cpus": 0.5}, {"memory": "1000", "pids": 5, "cpus": "0.5"}),
-        ({"mem_limit": "0"}, {"memory": GIB, "pids": 512}),
-        ({"deploy": {"resources": {"limits": {"memory": "2000"}}}}, {"memory": "2000", "pids": 512}),
-        ({"mem_reservation": str(3 * 1024**3)}, {"memory": str(3 * 1024**3), "pids": 512}),
-        ({"deploy": {"resources": {"reservations": {"memory": "5"}}}}, {"memory": GIB, "pids": 512}),
+        ({"mem_limit": "0"}, {"memory": GIB, "pids": 2048}),
+        ({"deploy": {"resources": {"limits": {"memory": "2000"}}}}, {"memory": "2000", "pids": 2048}),
+        ({"mem_reservation": str(3 * 1024**3)}, {"memory": str(3 * 1024**3), "pids": 2048}),
+        ({"deploy": {"resources": {"reservations": {"memory": "5"}}}}, {"memory": GIB, "pids": 2048}),
     ],
     ids=str,
 )
@@ -100,8 +100,8 @@ def test_the_manifest_s_limits_are_the_front_s():
     services = {"web": {"ports": [port(80)], "mem_limit": "9"}, "db": {}}
     found = resolved(a_stack(resources={"memory_bytes": 7_000_000, "nano_cpus": 500_000_000}), services)
     limits = {name: each["deploy"]["resources"]["limits"] for name, each in found.config["services"].items()}
-    assert limits["web"] == {"memory": "7000000", "cpus": "0.5", "pids": 512}
-    assert limits["db"] == {"memory": GIB, "pids": 512}
+    assert limits["web"] == {"memory": "7000000", "cpus": "0.5", "pids": 2048}
+    assert limits["db"] == {"memory": GIB, "pids": 2048}
 
 
 def port(target: int, published: str | None = None, **more: Any) -> dict[str, Any]:

@@ -63,11 +63,11 @@ class VolumeMount:
 
 @dataclass(frozen=True)
 class Limits:
-    """`memory` in bytes (swap is not added to it), `cpus` in cores (None: all), `pids` in processes."""
+    """`memory` in bytes (swap is not added to it), `cpus` in cores (None: all), `pids` in processes and threads."""
 
     memory: int = 1024 * MIB
     cpus: float | None = None
-    pids: int = 512
+    pids: int = 2048
 
 
 @dataclass(frozen=True)

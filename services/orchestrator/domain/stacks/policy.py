@@ -9,12 +9,14 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from libs.contracts.problems import Failure
+from services.orchestrator.domain.stacks.policy_counts import ALL_CONTAINERS, ALL_NETWORKS, ALL_PORTS
 from services.orchestrator.domain.stacks.policy_resources import CONFIG, NETWORK, SECRET, VOLUME
 from services.orchestrator.domain.stacks.policy_rules import (
     Judged,
     Refusal,
     anything,
     as_mapping,
+    every,
     named,
     never,
     shape,
@@ -30,8 +32,8 @@ _STACK = shape(
     {
         "name": anything,  # the tool's own id takes its place
         "version": anything,
-        "services": named(_SERVICE_NAME, _BAD_SERVICE_NAME, SERVICE),
-        "networks": named(_RESOURCE_NAME, _BAD_NAME, NETWORK),
+        "services": every(named(_SERVICE_NAME, _BAD_SERVICE_NAME, SERVICE), ALL_CONTAINERS, ALL_PORTS),
+        "networks": every(named(_RESOURCE_NAME, _BAD_NAME, NETWORK), ALL_NETWORKS),
         "volumes": named(_RESOURCE_NAME, _BAD_NAME, VOLUME),
         "secrets": named(_RESOURCE_NAME, _BAD_NAME, SECRET),
         "configs": named(_RESOURCE_NAME, _BAD_NAME, CONFIG),

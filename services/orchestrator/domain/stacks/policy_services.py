@@ -5,6 +5,7 @@ from typing import Any
 
 from libs.contracts.written import Place
 from services.orchestrator.domain.stacks.policy_builds import BUILD
+from services.orchestrator.domain.stacks.policy_counts import SERVICE_PROCESSES, SERVICE_REPLICAS
 from services.orchestrator.domain.stacks.policy_mounts import MOUNTS
 from services.orchestrator.domain.stacks.policy_rules import (
     Judged,
@@ -18,7 +19,6 @@ from services.orchestrator.domain.stacks.policy_rules import (
     in_repository,
     matching,
     never,
-    number,
     only,
     refusal,
     said,
@@ -44,12 +44,6 @@ def _volumes_from(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]
     # `container:NAME` is anybody's container, even where a service of the stack is called `container`.
     if first == "container" or first not in judged.services:
         yield refusal(place, value, "volumes are taken over from a service of the stack only; name one, like web:ro")
-
-
-def _process_count(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
-    """Without an end to them, one tool may take every process that the host has."""
-    if value is not None and number(value) < 1:
-        yield refusal(place, value, "a number of processes is at least 1; leave it out for the platform's own")
 
 
 def _sysctl(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
@@ -100,12 +94,12 @@ _DEPLOY = shape(
     {
         # A swarm's, and without effect here.
         **dict.fromkeys(("mode", "endpoint_mode", "placement", "rollback_config", "update_config"), anything),
-        "replicas": anything,
+        "replicas": SERVICE_REPLICAS,
         "labels": anything,
         "restart_policy": anything,
         "resources": shape(
             {
-                "limits": shape({"cpus": anything, "memory": anything, "pids": _process_count}),
+                "limits": shape({"cpus": anything, "memory": anything, "pids": SERVICE_PROCESSES}),
                 "reservations": shape(
                     {"cpus": anything, "memory": anything, "generic_resources": anything, "devices": _DEVICES}
                 ),
@@ -137,7 +131,7 @@ _HARMLESS: dict[str, Rule] = dict.fromkeys(
         *("dns", "dns_opt", "dns_search", "domainname", "hostname", "extra_hosts", "expose", "links", "mac_address"),
         # Settled when the configuration is resolved, or without effect.
         *("container_name", "image", "labels", "logging", "ports", "profiles", "pull_policy", "pull_refresh_after"),
-        *("restart", "scale", "develop"),
+        *("restart", "develop"),
     ),
     anything,
 )
@@ -170,12 +164,13 @@ _JUDGED: dict[str, Rule] = {
     "oom_kill_disable": never("what takes too much memory is ended; raise mem_limit instead"),
     "oom_score_adj": at_least(0, "others would be ended in its place; write 0 or more"),
     "pid": _namespace("processes", ()),
-    "pids_limit": _process_count,
+    "pids_limit": SERVICE_PROCESSES,
     "post_start": _HOOKS,
     "pre_stop": _HOOKS,
     "privileged": never("a privileged container rules the whole host; leave it out"),
     "provider": never("a provider is a program of the host; run a container instead"),
     "runtime": _RUNTIME,
+    "scale": SERVICE_REPLICAS,
     "secrets": _REFERENCES,
     "security_opt": each(
         matching(
