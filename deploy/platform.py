@@ -22,6 +22,7 @@ from typing import Any
 
 from deploy.setup import docker_images, engine, images, parts
 from deploy.setup.shell import PersonNeeded, SetupFailed, ask, clean_environment
+from libs.runtime import private_files
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "machete:1.0.0"
@@ -64,8 +65,7 @@ def read_env(text: str) -> dict[str, str]:
 def prepare(env_file: Path) -> Setup:
     """The settings, written down at first start."""
     if not env_file.exists():
-        env_file.write_text(first_env((ROOT / ".env.example").read_text(), os.geteuid(), os.getegid()))
-        env_file.chmod(0o600)
+        private_files.make(env_file, first_env((ROOT / ".env.example").read_text(), os.geteuid(), os.getegid()))
         print(f"up: made {env_file} from .env.example: every setting is explained there", flush=True)
     return Setup(env_file, {**read_env(env_file.read_text()), **_overriding(os.environ)})
 

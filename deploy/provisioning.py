@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.contracts.permissions import permissions
-from libs.runtime import nats_credentials, nats_issuer
+from libs.runtime import nats_credentials, nats_issuer, private_files
 from libs.runtime.http import metrics_token
 from libs.runtime.nats_config import NatsUser, ServerSettings, render, storage_limit, storage_limit_of
 
@@ -79,7 +79,7 @@ def _folder(path: Path, owner: Owner, mode: int = 0o700) -> Path:
 def _prepare_service(folder: Path, passwords: Mapping[str, str], settings: Mapping[str, str]) -> None:
     _folder(folder, Owner(ROOT, ROOT))
     _folder(folder / "nats", Owner(ROOT, ROOT))
-    nats_credentials.write_for_owner(folder / "nats" / "credentials.json", passwords)
+    nats_credentials.write(folder / "nats" / "credentials.json", passwords)
     _write(folder / "machete.env", MADE_BY + "".join(f"{name}={value}\n" for name, value in settings.items()))
 
 
@@ -128,16 +128,9 @@ def _prepare_postgres(folder: Path, password: str) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, for its owner alone; a file that says so already stays the same file."""
-    if path.exists() and path.read_text() == text:
-        return
-    draft = path.with_name(f".{path.name}.new")
-    draft.unlink(missing_ok=True)
-    with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    """For its owner alone; a file that says so already stays the same file, with whomever it was opened to."""
+    if path.is_symlink() or not path.is_file() or path.read_text() != text:
+        private_files.write(path, text)
 
 
 def _link(link: Path, target: Path) -> None:

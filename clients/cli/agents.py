@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 from urllib.parse import quote
 
 import typer
@@ -13,6 +13,7 @@ from clients.cli import place
 from clients.cli.api import Api
 from clients.cli.exits import USAGE, Ending
 from clients.cli.output import ago, note, print_json, table
+from libs.runtime import private_files
 
 app = typer.Typer(help="Agents: programs that ask over NATS.", no_args_is_help=True)
 
@@ -33,7 +34,7 @@ def add(
     """Let an agent in, and write its credentials file. They are stored nowhere else."""
     path = output or Path(f"{name}.creds")
     # Made before anything is asked for: credentials that cannot be kept would be lost.
-    with os.fdopen(_made(path), "w") as file:
+    with _made(path) as file:
         try:
             added = Api(place.find()).post(PATH, {"name": name, "role": role})
         except BaseException:
@@ -70,10 +71,10 @@ def remove(name: Name, json: Json = False) -> None:
     print_json({"removed": name}) if json else note(f"{name} is let in no more")
 
 
-def _made(path: Path) -> int:
+def _made(path: Path) -> TextIO:
     """A new file, for its owner alone. Raises `Ending`; what is there is never written over."""
     try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        return private_files.new(path)
     except FileExistsError:
         raise Ending(USAGE, f"{path} is there already: name another file with --output", "file_exists") from None
     except OSError as error:

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from libs.contracts.permissions import Permissions
-from libs.runtime import loopback, nats_binary, nats_credentials, nats_issuer
+from libs.runtime import loopback, nats_binary, nats_credentials, nats_issuer, private_files
 from libs.runtime.datalock import DataLock
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_binary import NatsBinary
@@ -162,10 +162,7 @@ class EmbeddedNats:
             max_payload=self._max_payload,
             issuer=self._issuer,
         )
-        draft = config.with_suffix(".new")
-        draft.touch(mode=0o600)
-        draft.write_text(render(settings))
-        draft.replace(config)
+        private_files.write(config, render(settings))
 
     async def _launch(self) -> None:
         """Starts the server as configured and waits for its answer; raises `NatsFailed` with none left."""

@@ -1,12 +1,12 @@
 """The passwords of the embedded server's users: made at first start, kept in a file for their owner alone."""
 
 import json
-import os
 import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import cast
 
+from libs.runtime import private_files
 from libs.runtime.nats_config import WeakPassword, check_password
 
 
@@ -15,15 +15,14 @@ class BadCredentials(RuntimeError):
 
 
 def ensure(path: Path, users: Iterable[str]) -> dict[str, str]:
-    """A password for every one of `users`, those in the file as they are; the file has mode 0600 afterwards.
+    """A password for every one of `users`, those in the file as they are; the file is for its owner alone afterwards.
 
     Users no longer named are dropped. Raises `BadCredentials` for a file that is damaged or holds a weak one.
     """
     kept = _read(path)
     wanted = {user: kept.get(user) or secrets.token_urlsafe(32) for user in users}
-    if wanted != kept:
-        write_for_owner(path, wanted)
-    path.chmod(0o600)
+    if wanted != kept or not private_files.is_private(path):
+        write(path, wanted)
     return wanted
 
 
@@ -45,13 +44,6 @@ def _read(path: Path) -> dict[str, str]:
     return cast(dict[str, str], kept)
 
 
-def write_for_owner(path: Path, values: Mapping[str, str]) -> None:
-    """Whole or not at all, and never readable by others, not even for a moment."""
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        json.dump(dict(values), file, indent=2)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+def write(path: Path, passwords: Mapping[str, str]) -> None:
+    """For their owner alone, in the place of what is there."""
+    private_files.write(path, json.dumps(dict(passwords), indent=2) + "\n")

@@ -29,7 +29,6 @@ from libs.runtime import loopback, nats_issuer
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision, provisioned
 from libs.runtime.bus.records import Record, Records
-from libs.runtime.nats_credentials import write_for_owner
 from libs.runtime.nats_keys import Issuer, new_issuer
 from tests.support.nats_server import NatsServer, nats_binaries, running_nats
 from tests.support.platform_api import Accepted, Api
@@ -270,7 +269,7 @@ def _write_credentials(data: Path, server: NatsServer, issuer: Issuer) -> None:
     folder.mkdir(mode=0o700)
     passwords = {user: server.password(user) for user in server.settings.users}
     (folder / "credentials.json").write_text(json.dumps(passwords))
-    write_for_owner(folder / nats_issuer.NAME, {"public": issuer.public, "seed": issuer.seed})
+    nats_issuer.write(folder / nats_issuer.NAME, issuer)
 
 
 _given: set[int] = set()

@@ -3,12 +3,11 @@
 Whoever asks about NATS being away must not need NATS to be let in, nor an administrator's token in a config file.
 """
 
-import os
 import re
 import secrets
-import stat
 from pathlib import Path
 
+from libs.runtime import private_files
 from libs.runtime.variables import SettingsError
 
 NAME = "metrics.token"
@@ -23,29 +22,13 @@ def ensure(folder: Path) -> str:
     path = folder / NAME
     try:
         if not path.exists():
-            _make(path)
-        with path.open() as file:
-            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            token = file.read(4096).strip()
+            private_files.make(path, secrets.token_urlsafe(32) + "\n")
+        text, mode = private_files.read(path)
     except OSError as error:
         raise SettingsError(f"{path} cannot be read or made: {error.strerror}") from error
     if mode & 0o007:
         raise SettingsError(f"{path} may be read by everybody (mode {mode:04o}): `chmod o=` it, or remove it")
+    token = text.strip()
     if not re.fullmatch(r"[A-Za-z0-9_-]+", token) or len(token) < SHORTEST:
         raise SettingsError(f"{path} needs at least {SHORTEST} letters, digits, - and _: remove it to get a new one")
     return token
-
-
-def _make(path: Path) -> None:
-    """Whole or not at all, and never readable by others, not even for a moment."""
-    draft = path.with_name(f".{NAME}.{secrets.token_hex(6)}")
-    with open(draft, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(secrets.token_urlsafe(32) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        return
-    finally:
-        draft.unlink()
