@@ -130,6 +130,16 @@ SERVICES = [
         "build: {context: ., cache_to: ['type=inline'], cache_from: [alpine, 'type=registry,ref=x/y']}",
     ),
     ("build: {context: ., cache_from: ['type=local,src=/etc']}", "build.cache_from[0]", "command: [a]"),
+    (
+        "build: {context: ., args: {BUILDKIT_SYNTAX: me/mine}}",
+        "build.args.BUILDKIT_SYNTAX",
+        "build: {context: ., args: {BUILDKIT_SYNTAX: 'docker/dockerfile:1.7', A: me/mine}}",
+    ),
+    (
+        "build: {context: ., dockerfile_inline: '# syntax=me/mine'}",
+        "build.dockerfile_inline",
+        "build: {context: ., dockerfile_inline: '# syntax=docker/dockerfile:1'}",
+    ),
     ("build: {context: ., isolation: process}", "build.isolation", "entrypoint: [a]"),
     ("image: x", None, "logging: {driver: syslog, options: {syslog-address: 'tcp://10.0.0.1:514'}}"),
     ("image: y", None, "ports: ['80:80', '0.0.0.0:81:81/udp', {target: 82, host_ip: 10.0.0.1, published: '82'}]"),

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from libs.contracts.problems import Failure
 from services.orchestrator.adapters.batches import in_batches
+from services.orchestrator.adapters.build_guard import check_dockerfile, only_own_images
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
+from services.orchestrator.domain import names
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage
@@ -45,13 +47,14 @@ class BuildxBuilder:
     async def _run(self, spec: BuildSpec, context: Path, story: BuildLog, log: Log, alive: Callable[[], bool]) -> int:
         argv = build_argv(spec, self.buildx or find_plugin("buildx"))
         environment = build_environment(self.engine.client_environment, str(self.home), SEARCH_PATH)
-        async with self.children.run(argv, env=environment, cwd=context, alive=alive) as client:
-            async with aclosing(in_batches(client.lines())) as batches:
-                async for lines in batches:
-                    clean = [readable(line) for line in lines]
-                    story.read(clean)
-                    await log(clean)
-            return await client.wait()
+        with only_own_images(self.home, names.image_repository(spec.instance, spec.tool)) as guard:
+            async with self.children.run(argv, env={**environment, **guard}, cwd=context, alive=alive) as client:
+                async with aclosing(in_batches(client.lines())) as batches:
+                    async for lines in batches:
+                        clean = [readable(line) for line in lines]
+                        story.read(clean)
+                        await log(clean)
+                return await client.wait()
 
     async def _built(self, spec: BuildSpec) -> BuiltImage | None:
         """The image, if it is there and is this release's: a tag alone could be anybody's."""
@@ -78,4 +81,5 @@ def context_of(spec: BuildSpec) -> Path:
     if not dockerfile.is_file():
         where = f"{spec.subdir}/{spec.dockerfile}" if spec.subdir else spec.dockerfile
         raise Failure("no_dockerfile", f"The repository has no {where}: add it, or name another in the manifest.")
+    check_dockerfile(dockerfile, "The tool's Dockerfile")
     return context

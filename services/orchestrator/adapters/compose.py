@@ -12,6 +12,7 @@ from typing import Any
 
 from libs.runtime import metrics
 from services.orchestrator.adapters.batches import in_batches
+from services.orchestrator.adapters.build_guard import only_own_images
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
 from services.orchestrator.domain.builds import BuildLog, build_environment, readable
@@ -61,8 +62,13 @@ class Compose:
             await log([f"Variable {name} is not set: it is empty." for name in commands.unset_variables(lines)])
             return json.loads(await asyncio.to_thread(output.read_bytes))
 
-    async def build(self, project: Project, services: Sequence[str], log: Log, alive: Callable[[], bool]) -> None:
-        """Builds the images of these services; raises BuildFailed with the failing step."""
+    async def build(
+        self, project: Project, repository: str, services: Sequence[str], log: Log, alive: Callable[[], bool]
+    ) -> None:
+        """Builds the images of these services; raises BuildFailed with the failing step.
+
+        `repository` is where the tool's own images are: of all that MACHETE built, only those may be read.
+        """
         story = BuildLog()
 
         async def told(lines: list[str]) -> None:
@@ -70,8 +76,8 @@ class Compose:
             await log(lines)
 
         argv = commands.build_argv(self._base(project), services)
-        with metrics.engine_call("compose build"):
-            code, lines = await self._run(argv, project.folder, told, alive)
+        with metrics.engine_call("compose build"), only_own_images(self._home(), repository) as guard:
+            code, lines = await self._run(argv, project.folder, told, alive, {**self._environment(), **guard})
             if code != 0:
                 await self.engine.must_answer()
                 raise commands.build_failure(code, lines, story)
@@ -110,9 +116,7 @@ class Compose:
     ) -> tuple[int, list[str]]:
         """The exit code and the last lines of what was said."""
         if environment is None:
-            home = str(self._home())
-            reach = self.engine.client_environment
-            environment = {**build_environment(reach, home, SEARCH_PATH), "BUILDX_BUILDER": "default"}
+            environment = self._environment()
         kept: deque[str] = deque(maxlen=LINES_KEPT)
         async with self.children.run(argv, env=environment, cwd=folder, alive=alive) as client:
             async with aclosing(in_batches(client.lines())) as batches:
@@ -121,6 +125,10 @@ class Compose:
                     kept.extend(clean)
                     await log(clean)
             return await client.wait(), list(kept)
+
+    def _environment(self) -> dict[str, str]:
+        reach = build_environment(self.engine.client_environment, str(self._home()), SEARCH_PATH)
+        return {**reach, "BUILDX_BUILDER": "default"}
 
     def _base(self, project: Project) -> list[str]:
         return commands.base_argv(find_plugin("compose"), project.name, project.folder, project.file)

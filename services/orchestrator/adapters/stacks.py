@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from libs.contracts.tools import Tool
+from services.orchestrator.adapters.build_guard import check_dockerfiles
 from services.orchestrator.adapters.compose import Compose, Log, Project
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.folders import owner_in
@@ -26,8 +27,9 @@ from services.orchestrator.domain.stacks import policy, reading
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.ports import Published, published, web
 from services.orchestrator.domain.stacks.readiness import unstartable_sentence
-from services.orchestrator.domain.stacks.resolving import Resolved, resolve, with_image_volumes
+from services.orchestrator.domain.stacks.resolving import Resolved, of_another_tool, resolve, with_image_volumes
 from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
+from services.orchestrator.domain.tool_images import is_of_another_tool
 from services.orchestrator.ports import Workshop, always
 
 _NO_ADDRESSES = ("available", "address pool")
@@ -62,7 +64,8 @@ class DockerStacks:
         project = await self._written(stack, resolved.config, "build.json")
         absent = {service.name for service in resolved.services if not await self._has(service.image)}
         if to_build := [name for name in resolved.built if name in absent]:
-            await self.compose.build(project, to_build, log, alive)
+            repository = names.image_repository(self.instance, tool.id)
+            await self.compose.build(project, repository, to_build, log, alive)
         made_here = {service.image for service in resolved.services if service.name in resolved.built}
         if to_pull := [each.name for each in resolved.services if each.name in absent and each.image not in made_here]:
             await self.compose.pull(project, to_pull, log, alive)
@@ -140,6 +143,7 @@ class DockerStacks:
         project = Project(stack.project, (stack.source / file).parent, stack.source / file)
         config = await self.compose.config(project, stack.source, stack.manifest.environment, log, alive)
         _refuse(config, stack.source)
+        await asyncio.to_thread(check_dockerfiles, config, stack.source)
         return config
 
     async def _check_ports(self, stack: Stack, config: Config) -> None:
@@ -165,7 +169,7 @@ class DockerStacks:
         config = await self._kept(stack, "config.json")
         assert config is not None
         resolved = resolve(stack, config, await self._ports(stack, tool, config))
-        with_image_volumes(stack, resolved.config, await self._declared(resolved))
+        with_image_volumes(stack, resolved.config, await self._declared(resolved, stack.tool))
         places = [[each.origin, each.path, each.owner] for each in resolved.places]
         await self._written(stack, {"places": places}, "places.json")
         return await self._written(stack, resolved.config, "compose.json"), resolved.places
@@ -191,10 +195,14 @@ class DockerStacks:
             for port in service.get("ports") or ()
         }
 
-    async def _declared(self, resolved: Resolved) -> dict[str, tuple[str, ...]]:
-        """The volumes that each service's image declares."""
+    async def _declared(self, resolved: Resolved, tool: str) -> dict[str, tuple[str, ...]]:
+        """The volumes that each service's image declares; no image is another tool's, whatever it is called."""
         images = {service.image for service in resolved.services}
         found = dict(zip(images, await asyncio.gather(*(self._image(each) for each in images)), strict=True))
+        for each in resolved.services:
+            labels = (found[each.image] or {}).get("Config", {}).get("Labels") or {}
+            if is_of_another_tool(labels, self.instance, tool):
+                raise of_another_tool(each.name)
         return {
             each.name: tuple((found[each.image] or {}).get("Config", {}).get("Volumes") or ())
             for each in resolved.services

@@ -8,6 +8,7 @@ from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import BuildFailed, EngineAway
 from services.orchestrator.domain.specs import BuildSpec
+from services.orchestrator.domain.tool_images import denied_image
 
 LAST_LINES = 20
 
@@ -99,6 +100,13 @@ class BuildLog:
         if _ENGINE_GONE.search(error) and not _STEP_ENDED_BADLY.search(error):
             return EngineAway(f"The Docker Engine went away during the build: {error}.")
         where = f" at step {self._failed_step}" if self._failed_step else ""
+        if image := denied_image(error):
+            return Failure(
+                "policy_refused",
+                f"The build reads the image {image}, which MACHETE built for another tool: build on a public image, or "
+                "on one of the tool's own.",
+                {"log": self.last_lines},
+            )
         only_lines_tell = self._error is None or _STEP_ENDED_BADLY.search(error)
         advice = "its last lines say why" if only_lines_tell else "mend the Dockerfile, or what it takes in"
         return BuildFailed(f"The build failed{where}: {_ABOUT.sub('', error)}: {advice}.", self.last_lines)

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any
 
+from libs.contracts.problems import Failure
 from libs.contracts.written import Place
+from services.orchestrator.domain import frontends
 from services.orchestrator.domain.stacks.policy_rules import (
     Judged,
     Refusal,
     Rule,
     anything,
+    as_list,
     as_mapping,
     each,
     in_repository,
@@ -47,13 +50,31 @@ def _dockerfile(place: Place, value: Any, judged: Judged) -> Iterator[Refusal]:
         yield refusal((*place, "dockerfile"), file, _DOCKERFILE)
 
 
+def _arguments(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
+    """One of them chooses by whom the Dockerfile is read."""
+    mapping, entries = as_mapping(value), as_list(value)
+    pairs = [str(entry).partition("=")[::2] for entry in entries or ()] if mapping is None else list(mapping.items())
+    for name, chosen in pairs:
+        if name == frontends.ARGUMENT and said(chosen) and not frontends.is_own(str(chosen)):
+            yield refusal((*place, name), chosen, frontends.ADVICE)
+
+
+def _inline(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
+    try:
+        frontends.check_frontend(str(value or "").encode("utf-8", "replace"), "it")
+    except Failure:
+        yield refusal(place, value, frontends.ADVICE)
+
+
 _KEYS = shape(
     {
         # What the build is told, and what it is called; its tags and caches give way to the platform's own.
-        **dict.fromkeys(("args", "labels", "tags", "target", "no_cache", "pull", "platforms"), anything),
-        **dict.fromkeys(("dockerfile_inline", "shm_size", "ulimits", "extra_hosts", "provenance", "sbom"), anything),
+        **dict.fromkeys(("labels", "tags", "target", "no_cache", "pull", "platforms"), anything),
+        **dict.fromkeys(("shm_size", "ulimits", "extra_hosts", "provenance", "sbom"), anything),
+        "args": _arguments,
         "context": _CONTEXT,
         "dockerfile": anything,  # judged together with the context
+        "dockerfile_inline": _inline,
         "additional_contexts": each(_more_context),
         "cache_from": each(
             matching(_CACHE, "a cache is an image, and no folder of the host; name one, or leave it out")

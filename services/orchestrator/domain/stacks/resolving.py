@@ -3,7 +3,6 @@
 What is asked for and refused is the policy's part (`policy.py`); here nothing is judged, only settled.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -32,6 +31,7 @@ from services.orchestrator.domain.stacks.stack import (
     replicas,
     seconds_of,
 )
+from services.orchestrator.domain.tool_images import is_of_a_tool, never_an_id
 
 NANO = 1_000_000_000
 LOOPBACK = "127.0.0.1"
@@ -112,16 +112,15 @@ def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
     for name, service in services.items():
         if name not in images:
             named = str(service.get("image", ""))
-            images[name] = built.get(named, named)
-            if _is_of_a_tool(named) and images[name] not in built.values():
-                raise Failure("policy_refused", f"services.{name}.image is an image that MACHETE built for a tool.")
+            images[name] = built.get(named) or never_an_id(named)
+            if is_of_a_tool(named) and images[name] not in built.values():
+                raise of_another_tool(name)
     return images
 
 
-def _is_of_a_tool(image: str) -> bool:
-    """Also by the long form of its name, or by its id, which could be any image's."""
-    short = re.sub(r"^(?:index\.)?docker\.io/", "", image)
-    return short.startswith("machete/") or re.fullmatch(r"(?:sha256:)?[0-9a-f]{12,64}", short) is not None
+def of_another_tool(service: str) -> Failure:
+    said = f"services.{service}.image is an image that MACHETE built for a tool, or the id of any"
+    return Failure("policy_refused", f"{said}; name a public image, or build one of the stack's own.")
 
 
 def _service(stack: Stack, name: str, service: Config, image: str, job: bool) -> dict[str, Any]:
