@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from libs.contracts.envelope import Message
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded, ToolState
 from libs.runtime.bus.connection import Kept
 from services.status.adapters import schema
-from services.status.adapters.databases import Database, File, Opened, Server, prepared, sqlite
+from services.status.adapters.databases import Database, File, Opened, Server, in_sqlite, prepared
 from services.status.adapters.tables import DatabaseTables
 from services.status.domain.ledger import Ledger
 from services.status.ports import TablesAway, Wanted
@@ -35,7 +35,7 @@ class Memory:
     label: str = "memory"
 
     def open(self) -> Opened:
-        return prepared(sqlite("sqlite://"))
+        return prepared(in_sqlite(make_url("sqlite://")))
 
     def cut(self) -> None:
         """Nothing takes long."""

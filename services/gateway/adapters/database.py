@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from libs.runtime import sqlite
 from libs.runtime.masking import inert, masked
 from services.gateway.adapters.schema import REVISIONS, Table
 from services.gateway.migrations import HEAD
@@ -77,7 +77,7 @@ class Database:
 
 def file_address(path: Path) -> str:
     """The URL of a file of SQLite."""
-    return URL.create("sqlite", database=str(path)).render_as_string()
+    return sqlite.address(path).render_as_string()
 
 
 def _away(error: Exception) -> DatabaseAway:
@@ -86,34 +86,16 @@ def _away(error: Exception) -> DatabaseAway:
 
 
 def _open(address: URL) -> Engine:
-    engine = _sqlite(address) if address.get_backend_name() == "sqlite" else _postgresql(address)
+    if address.get_backend_name() == "sqlite":
+        engine = sqlite.engine(address, durable=True, patience=PATIENCE)
+    else:
+        engine = _postgresql(address)
     try:
         if _revision(engine) != HEAD:
             _migrate(engine)
     except BaseException:
         engine.dispose()
         raise
-    return engine
-
-
-def _sqlite(address: URL) -> Engine:
-    if address.database:
-        path = Path(address.database)
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-    engine = create_engine(address)
-
-    def set_up(connection: sqlite3.Connection, _record: object) -> None:
-        # Transactions begin where we say so, and those that will write begin as such: no upgrade of a lock can fail.
-        connection.isolation_level = None
-        for pragma in ("busy_timeout=5000", "journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", begin)
     return engine
 
 

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, func, insert, inspect, select, text
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
+from libs.runtime import sqlite
 from services.status.adapters.rows import PLACE
 from services.status.adapters.schema import VERSION, Table
 from services.status.ports import TablesAway
@@ -74,7 +75,6 @@ class File:
         return f"SQLite, {self.path}"
 
     def open(self) -> Opened:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         try:
             return prepared(self._examined())
         except OperationalError:
@@ -89,7 +89,7 @@ class File:
         """Nothing here is waited for long."""
 
     def _examined(self) -> Opened:
-        opened = sqlite(f"sqlite:///{self.path}")
+        opened = in_sqlite(sqlite.address(self.path))
         with opened.reading.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
         if verdict != "ok":
@@ -157,21 +157,9 @@ def _one_by_one(cursor: Any, statement: str, rows: Sequence[Any], _context: obje
     return True
 
 
-def sqlite(url: str) -> Opened:
-    engine = create_engine(url, hide_parameters=True)
-
-    def set_up(connection: Any, _record: object) -> None:
-        # The driver begins transactions too late, and none for reading: `begin` does it.
-        connection.isolation_level = None
-        for pragma in ("journal_mode = WAL", "synchronous = NORMAL", f"busy_timeout = {LOCK_WAIT * 1000:.0f}"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'IMMEDIATE')}")
-
-    event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", begin)
-    return Opened(engine, engine.execution_options(begin="DEFERRED"))
+def in_sqlite(address: URL) -> Opened:
+    engine = sqlite.engine(address, durable=False, patience=LOCK_WAIT)
+    return Opened(engine, sqlite.reading(engine))
 
 
 def prepared(opened: Opened) -> Opened:
