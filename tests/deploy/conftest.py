@@ -35,7 +35,7 @@ class Watched:
         return await until(lambda: self.prometheus.value(promql), what, 20)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     async with AsyncExitStack() as stack:

@@ -12,7 +12,7 @@ from tests.support.platform_api import Api
 from tests.support.processes import zombies_of
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
     arguments = {"MACHETE_BUILD_ARGS": f"BASE_IMAGE={BUSYBOX}"}
     async with whole_platform(tmp_path_factory.mktemp("whole"), arguments) as platform:

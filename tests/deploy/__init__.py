@@ -1,0 +1,1 @@
+"""A package, so that the platform which all its tests share ends with them."""
