@@ -152,3 +152,35 @@ def test_folders_beside_each_other_are_mounted():
     folders = (FolderMount("a", "/a"), FolderMount("ab", "/ab"), FolderMount("a", "/again"))
     mounts = create_body(replace(SPEC, folders=folders), None, DATA)["HostConfig"]["Mounts"]
     assert [mount["Target"] for mount in mounts if mount["Type"] == "bind"] == ["/a", "/ab", "/again"]
+
+
+@pytest.mark.parametrize(
+    ("declared", "place"),
+    [("/data/../../x", "/x"), ("//x//y/", "/x/y"), ("/a/./b", "/a/b"), ("/a:/etc:ro", "/a:/etc:ro"), ("/..a", "/..a")],
+)
+def test_a_volume_that_an_image_declares_oddly_is_one_of_the_tool_s_own_in_the_container(declared: str, place: str):
+    (volume,) = with_image_volumes(replace(SPEC, volumes=()), [declared]).volumes
+    assert volume.target == place
+    assert create_body(replace(SPEC, folders=(), volumes=(volume,)), None, DATA)["HostConfig"]["Mounts"] == [
+        {
+            "Type": "volume",
+            "Source": f"machete-abcd2345-web-abc234_{volume.name}",
+            "Target": place,
+            "ReadOnly": False,
+            "VolumeOptions": {"Labels": {"io.machete.instance": "abcd2345", "io.machete.tool": "web-abc234"}},
+        }
+    ]
+
+
+@pytest.mark.parametrize("declared", ["/", "//", "/..", "/a/..", "relative", "../up", ".", "", "C:/x", "x:/y"])
+def test_a_volume_that_is_no_folder_in_a_container_is_told_by_its_name(declared: str):
+    with pytest.raises(Failure, match="declares the volume") as refused:
+        with_image_volumes(SPEC, ["/cache", declared])
+    assert refused.value.code == "mount_refused"
+    assert repr(declared) in refused.value.message
+
+
+def test_a_place_is_mounted_once_however_often_and_however_an_image_declares_it():
+    assert with_image_volumes(SPEC, ["/var/lib/../lib/db", "/app//data/", "/app/x/../config"]).volumes == SPEC.volumes
+    named = with_image_volumes(SPEC, ["/cache", "/cache/", "/x/../cache"]).volumes
+    assert [volume.target for volume in named[len(SPEC.volumes) :]] == ["/cache"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -63,13 +64,37 @@ def network_body(spec: ContainerSpec, subnet: str | None = None) -> dict[str, An
 
 def with_image_volumes(spec: ContainerSpec, targets: Iterable[str]) -> ContainerSpec:
     """Name the volumes an image declares: nameless ones would be lost when the container is made anew."""
-    mounted = {PurePosixPath(mount.target) for mount in (*spec.folders, *spec.volumes)}
+    mounted = (mount.target for mount in (*spec.folders, *spec.volumes))
     named = tuple(
-        VolumeMount(f"image-{hashlib.sha256(target.encode()).hexdigest()[:10]}", target)
-        for target in sorted(targets)
-        if PurePosixPath(target) not in mounted
+        VolumeMount(f"image-{hashlib.sha256(target.encode()).hexdigest()[:10]}", place)
+        for target, place in image_volumes(targets, mounted).items()
     )
     return replace(spec, volumes=(*spec.volumes, *named))
+
+
+def image_volumes(declared: Iterable[str], mounted: Iterable[str]) -> dict[str, str]:
+    """The volumes of an image that nothing else is mounted over: each as it is declared, and where it is mounted.
+
+    An image declares what it likes: its paths are taken apart here, each place counts once. Raises `Failure`.
+    """
+    taken = {_cleaned(target) for target in mounted}
+    found: dict[str, str] = {}
+    for target in sorted(declared):
+        place = _cleaned(target)
+        if not target.startswith("/") or place == "/":
+            raise Failure(
+                "mount_refused",
+                f"The image declares the volume {target!r}, which is no folder in a container: write an absolute path "
+                "below / as VOLUME in its Dockerfile.",
+            )
+        if place not in taken:
+            taken.add(place)
+            found[target] = place
+    return found
+
+
+def _cleaned(path: str) -> str:
+    return "/" + posixpath.normpath(path).lstrip("/")
 
 
 def folder_of(mount: FolderMount, data: Path) -> Path:

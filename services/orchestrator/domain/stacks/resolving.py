@@ -5,7 +5,6 @@ What is asked for and refused is the policy's part (`policy.py`); here nothing i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 from typing import Any
 
 from libs.contracts.manifest import ResolvedManifest
@@ -13,7 +12,7 @@ from libs.contracts.problems import Failure
 from libs.contracts.releases import StackService
 from services.orchestrator.domain import names
 from services.orchestrator.domain.builds import CACHE_NAMESPACE
-from services.orchestrator.domain.container_body import LOG_ROTATION
+from services.orchestrator.domain.container_body import LOG_ROTATION, image_volumes
 from services.orchestrator.domain.specs import Limits
 from services.orchestrator.domain.stacks.jobs import jobs, restart_of, retries
 from services.orchestrator.domain.stacks.mounts import Mounts
@@ -28,6 +27,7 @@ from services.orchestrator.domain.stacks.stack import (
     listed,
     nameless,
     part,
+    plain,
     replicas,
     seconds_of,
 )
@@ -90,13 +90,12 @@ def with_image_volumes(stack: Stack, config: dict[str, Any], declared: Mapping[s
     """Names the volumes that images declare, by service: nameless ones would be lost with their container."""
     for name, targets in declared.items():
         service = config["services"][name]
-        taken = {PurePosixPath(each["target"]) for each in service["volumes"]}
-        taken |= {PurePosixPath(each.partition(":")[0]) for each in listed(service, "tmpfs")}
-        for target in sorted(targets):
-            if PurePosixPath(target) not in taken:
-                volume = nameless(name, target)
-                config["volumes"][volume] = labelled_volume(stack, volume)
-                service["volumes"].append({"type": "volume", "source": volume, "target": escaped(target), "volume": {}})
+        taken = [plain(each["target"]) for each in service["volumes"]]
+        taken += [plain(each.partition(":")[0]) for each in listed(service, "tmpfs")]
+        for target, place in image_volumes(targets, taken).items():
+            volume = nameless(name, target)
+            config["volumes"][volume] = labelled_volume(stack, volume)
+            service["volumes"].append({"type": "volume", "source": volume, "target": escaped(place), "volume": {}})
 
 
 def _images(stack: Stack, services: Mapping[str, Config]) -> dict[str, str]:
