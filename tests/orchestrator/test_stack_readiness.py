@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from services.orchestrator.domain.observations import ServiceObservation
+from services.orchestrator.domain.readiness import exit_sentence
 from services.orchestrator.domain.stacks import readiness
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,12 +65,13 @@ def test_of_several_failures_the_one_is_blamed_that_others_wait_for():
         (seen("exited", exit_code=3), "web ended with exit code 3: its last lines say why."),
         (seen("exited", exit_code=0), 'stay in the foreground, or say `restart: "no"`'),
         (seen("exited", exit_code=137, oom=True), "for want of memory (exit code 137): give it more memory."),
+        (seen("exited", exit_code=137), "give it more memory (mem_limit) if that is why"),
         (seen("exited", exit_code=127), "(its command was not found)"),
     ],
     ids=str,
 )
 def test_an_end_is_told_with_a_way_out(service: ServiceObservation, words: str):
-    assert words in readiness.exited_sentence(service)
+    assert words in exit_sentence(service, of_stack=True)
 
 
 def test_the_others_are_told_by_name_too():

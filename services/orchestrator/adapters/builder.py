@@ -9,7 +9,8 @@ from pathlib import Path
 from libs.contracts.problems import Failure
 from services.orchestrator.adapters.batches import in_batches
 from services.orchestrator.adapters.build_guard import check_dockerfile, only_own_images
-from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
 from services.orchestrator.domain import names
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
@@ -58,12 +59,9 @@ class BuildxBuilder:
 
     async def _built(self, spec: BuildSpec) -> BuiltImage | None:
         """The image, if it is there and is this release's: a tag alone could be anybody's."""
-        try:
-            answer = await self.engine.call("GET", path_of("images", *spec.image.split("/"), "json"))
-        except EngineError as refusal:
-            if refusal.status == 404:
-                return None
-            raise
+        answer = await inspect_image(self.engine, spec.image)
+        if answer is None:
+            return None
         labels = answer["Config"].get("Labels") or {}
         if any(labels.get(name) != value for name, value in spec.labels.items()):
             return None

@@ -12,6 +12,7 @@ from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.folders import give_to, make_folders, owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
+from services.orchestrator.adapters.inspection import inspect_container, inspect_image
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import remove_container, remove_tool
@@ -156,11 +157,8 @@ class DockerContainers:
             await self._make_way(name)
 
     async def _make_way(self, name: str) -> None:
-        try:
-            answer = await self.engine.call("GET", path_of("containers", name, "json"))
-        except EngineError as refusal:
-            if refusal.status != 404:
-                raise
+        answer = await inspect_container(self.engine, name)
+        if answer is None:
             await asyncio.sleep(0.05)  # its name is there before it is
             return
         labels = answer["Config"]["Labels"] or {}
@@ -170,13 +168,10 @@ class DockerContainers:
         await remove_container(self.engine, answer["Id"])
 
     async def _image(self, spec: ContainerSpec) -> Mapping[str, Any]:
-        try:
-            answer = await self.engine.call("GET", path_of("images", *spec.image.split("/"), "json"))
-        except EngineError as refusal:
-            if refusal.status != 404:
-                raise
+        answer = await inspect_image(self.engine, spec.image)
+        if answer is None:
             message = f"The engine has no image {spec.image}: build the tool again."
-            raise EngineError("image_missing", message, status=404) from refusal
+            raise EngineError("image_missing", message, status=404)
         return answer["Config"]
 
     async def _set_going(self, container: str, how: str) -> None:
@@ -208,12 +203,8 @@ class DockerContainers:
         """None: it was removed since it was listed."""
         if not whole and not needs_inspection(item):
             return from_listing(item)
-        try:
-            return from_inspection(await self.engine.call("GET", path_of("containers", item["Id"], "json")))
-        except EngineError as refusal:
-            if refusal.status == 404:
-                return None
-            raise
+        inspected = await inspect_container(self.engine, item["Id"])
+        return from_inspection(inspected) if inspected is not None else None
 
     def _data(self, tool: str) -> Path:
         return self.tools / tool / "data"

@@ -47,9 +47,13 @@ def refuse_links(path: Path, data: Path) -> None:
             raise Failure("mount_refused", f"{shown} in the tool's data folder is reached through a link: remove it.")
 
 
-def give_to(folders: Iterable[Path], owner: tuple[int, int]) -> None:
-    for folder in folders:
-        os.chown(folder, *owner)
+def give_to(paths: Iterable[Path], owner: tuple[int, int]) -> None:
+    """Each, and all below it, to the user that a container runs as; links are not followed."""
+    for path in paths:
+        os.chown(path, *owner, follow_symlinks=False)
+        for _, folders, files, folder in os.fwalk(path):
+            for name in (*folders, *files):
+                os.chown(name, *owner, dir_fd=folder, follow_symlinks=False)
 
 
 async def owner_in(engine: Engine, container: str, user: str) -> tuple[int, int] | None:

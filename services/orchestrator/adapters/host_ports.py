@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.inspection import inspect_container
 from services.orchestrator.domain.failures import EngineError, PortTaken
 from services.orchestrator.domain.names import LABEL_PORT, LABEL_PORTS, container_name
 from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
@@ -71,12 +72,9 @@ class HostPorts:
             return {int(port) for port in re.findall(r"\b[0-9]{1,5}\b", ours)}
         if item["State"] == "running":
             return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}
-        try:
-            details = await self.engine.call("GET", path_of("containers", item["Id"], "json"))
-        except EngineError as refusal:
-            if refusal.status == 404:
-                return set()
-            raise
+        details = await inspect_container(self.engine, item["Id"])
+        if details is None:
+            return set()
         bindings = (details["HostConfig"].get("PortBindings") or {}).values()
         ports = (binding.get("HostPort") or "" for choices in bindings for binding in choices or ())
         return {int(port) for port in ports if port.isdigit()}

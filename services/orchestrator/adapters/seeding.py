@@ -34,14 +34,6 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
     return made
 
 
-def hand_over(root: Path, owner: tuple[int, int]) -> None:
-    """Give it, and all below, to the user that a service runs as; links are not followed."""
-    os.chown(root, *owner, follow_symlinks=False)
-    for folder, folders, files in os.walk(root):
-        for name in (*folders, *files):
-            os.chown(os.path.join(folder, name), *owner, follow_symlinks=False)
-
-
 def _copy(origin: Path, target: Path) -> None:
     """Links within a folder stay links: the tool resolves them in its own file system."""
     real = origin.resolve()

@@ -7,23 +7,22 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any
 
 from libs.contracts.problems import Failure
 from libs.runtime.logging import get_logger
-from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.inspection import Inspected, inspect_container
 from services.orchestrator.adapters.readiness import exit_code, last_lines, wait_until_ready
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineAway, EngineError, NotReady, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
+from services.orchestrator.domain.readiness import exit_sentence
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import readiness
 from services.orchestrator.domain.stacks.order import dependencies, waves
 
 log = get_logger(__name__)
-
-Inspected = Mapping[str, Any]
 
 LOOK_AGAIN = 1.0  # seconds, where the engine says nothing
 SETTLING = 0.1
@@ -131,7 +130,7 @@ class StackWatch:
             return NotReady(readiness.unhealthy_sentence(service, said), said, log)
         if service.exit_code is None:
             service = replace(service, exit_code=await self._next_exit(service.container_id))
-        return ToolExited(readiness.exited_sentence(service), service.exit_code, service.oom, log)
+        return ToolExited(exit_sentence(service, of_stack=True), service.exit_code, service.oom, log)
 
     async def _next_exit(self, container: str) -> int | None:
         """How it ended, of one that the engine has started again by now: most likely as it will end once more."""
@@ -152,16 +151,8 @@ class StackWatch:
     async def _inspected(self) -> list[Inspected]:
         query = {"all": True, "filters": names.containers_filter(self.instance, self.tool)}
         listed = await self.engine.call("GET", "/containers/json", query)
-        found = await asyncio.gather(*(self._inspect(each["Id"]) for each in listed))
+        found = await asyncio.gather(*(inspect_container(self.engine, each["Id"]) for each in listed))
         return [each for each in found if each is not None]
-
-    async def _inspect(self, container: str) -> Inspected | None:
-        try:
-            return await self.engine.call("GET", path_of("containers", container, "json"))
-        except EngineError as refusal:
-            if refusal.status == 404:
-                return None
-            raise
 
 
 async def _within(seconds: float, news: asyncio.Event, *others: asyncio.Event) -> None:

@@ -12,11 +12,12 @@ from libs.contracts.tools import Tool
 from services.orchestrator.adapters.build_guard import check_dockerfiles
 from services.orchestrator.adapters.compose import Compose, Log, Project
 from services.orchestrator.adapters.engine import Engine, path_of
-from services.orchestrator.adapters.folders import owner_in
+from services.orchestrator.adapters.folders import give_to, owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
+from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
-from services.orchestrator.adapters.seeding import hand_over, seed
+from services.orchestrator.adapters.seeding import seed
 from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.domain import names
@@ -93,7 +94,7 @@ class DockerStacks:
         project, places = kept
         if made := await asyncio.to_thread(seed, places, stack.source, stack.data):
             await self._create(stack, project, alive)
-            await self._hand_over(stack, places, made)
+            await self._give_to_users(stack, places, made)
         await self._unpause(tool.id)
         watch = StackWatch(self.engine, self.instance, tool.id)
         before = await watch.runs()
@@ -162,7 +163,7 @@ class DockerStacks:
             project, places = await self._settled(stack, tool)
             made = await asyncio.to_thread(seed, places, stack.source, stack.data)
             await self._create(stack, project, alive)
-        await self._hand_over(stack, places, made)
+        await self._give_to_users(stack, places, made)
         return project, places
 
     async def _settled(self, stack: Stack, tool: Tool) -> tuple[Project, tuple[Place, ...]]:
@@ -240,7 +241,7 @@ class DockerStacks:
         )
         raise EngineError("no_addresses", message) from used_up
 
-    async def _hand_over(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
+    async def _give_to_users(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
         """What a service writes to belongs to the user it runs as, from the beginning."""
         for place in places:
             if place.owner is None or stack.data / place.path not in made:
@@ -248,7 +249,7 @@ class DockerStacks:
             container = f"{stack.project}-{place.owner}-1"
             inspected = await self.engine.call("GET", path_of("containers", container, "json"))
             if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
-                await asyncio.to_thread(hand_over, stack.data / place.path, owner)
+                await asyncio.to_thread(give_to, [stack.data / place.path], owner)
 
     async def _unpause(self, tool: str) -> None:
         """What somebody paused by hand: Compose would not start it."""
@@ -277,12 +278,7 @@ class DockerStacks:
         return await self._image(image) is not None
 
     async def _image(self, image: str) -> Mapping[str, Any] | None:
-        try:
-            return await self.engine.call("GET", path_of("images", *image.split("/"), "json"))
-        except EngineError as refusal:
-            if refusal.status in (400, 404):
-                return None
-            raise
+        return await inspect_image(self.engine, image)
 
     async def _stack(self, tool: Tool) -> Stack:
         """With its source unpacked."""

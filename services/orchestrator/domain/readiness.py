@@ -53,16 +53,21 @@ def pause_after(attempt: int) -> float:
     return min(LONGEST_PAUSE, FIRST_PAUSE * 1.3**attempt)
 
 
-def exit_sentence(service: ServiceObservation) -> str:
+def exit_sentence(service: ServiceObservation, *, of_stack: bool = False) -> str:
+    """How one ended that was to stay up, or a job that was to end well; the way out in its author's words."""
     if service.oom:
         advice = "give it more memory"
     elif service.exit_code == KILLED:
-        advice = "give it more memory (resources.memory) if that is why; its last lines may say more"
-    elif service.exit_code == 0:
-        advice = "its command must stay in the foreground"
+        memory = "mem_limit" if of_stack else "resources.memory"
+        advice = f"give it more memory ({memory}) if that is why; its last lines may say more"
+    elif service.exit_code == 0 and not service.job:
+        once = ', or say `restart: "no"` if it is to run once' if of_stack else ""
+        advice = f"its command must stay in the foreground{once}"
     else:
         advice = "its last lines say why"
-    return f"{how_it_ended(service)} before it was ready: {advice}."
+    # A service may have been ready, and have ended while others were waited for.
+    when = "" if of_stack else " before it was ready"
+    return f"{how_it_ended(service)}{when}: {advice}."
 
 
 def late_sentence(spec: ContainerSpec, service: str, seen: str) -> str:

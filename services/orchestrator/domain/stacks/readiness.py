@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Literal
 
-from services.orchestrator.domain.observations import ServiceObservation, how_it_ended
+from services.orchestrator.domain.observations import ServiceObservation
 
 STAYS_UP = 0.5  # seconds that a service which says nothing of its health has to survive
 MOST_RETRIES = 5  # of a service whose author has it started again when it ends
@@ -35,16 +35,6 @@ def worst(verdicts: Mapping[str, Verdict], order: Iterable[str]) -> str | None:
     """The service to blame: of those that failed, the first in the order of what is waited for."""
     failed = [name for name, each in verdicts.items() if each in ("exited", "unhealthy")]
     return next((name for name in order if name in failed), failed[0] if failed else None)
-
-
-def exited_sentence(service: ServiceObservation) -> str:
-    if service.oom:
-        advice = "give it more memory"
-    elif service.exit_code == 0 and not service.job:
-        advice = 'its command must stay in the foreground, or say `restart: "no"` if it is to run once'
-    else:
-        advice = "its last lines say why"
-    return f"{how_it_ended(service)}: {advice}."
 
 
 def unstartable_sentence(service: str, said: str) -> str:
