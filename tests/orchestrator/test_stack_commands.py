@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from services.orchestrator.adapters.kept import as_yaml, read_kept, write_kept
 from services.orchestrator.adapters.plugins import find_plugin
+from services.orchestrator.domain.builds import BuildLog
 from services.orchestrator.domain.stacks import commands
 from tests.support.compose import compose_config
 
@@ -134,3 +135,10 @@ def test_compose_is_told_to_build_and_pull_nothing_while_it_starts():
         assert argv[: len(base)] == base
         assert "--no-build" in argv
         assert argv[argv.index("--pull") + 1] == "never"
+
+
+def test_why_a_build_of_a_stack_failed_is_said_in_the_end():
+    said = "failed to solve: dockerfile parse error on line 1: unknown instruction: FRM"
+    failure = commands.build_failure(17, ["#1 DONE 0.0s", said], BuildLog())
+    assert failure.code == "build_failed"
+    assert failure.message.startswith("The build failed: dockerfile parse error on line 1: unknown instruction: FRM: ")

@@ -104,7 +104,8 @@ def pull_failure(code: int, lines: Sequence[str]) -> Failure:
 
 
 def build_failure(code: int, lines: Sequence[str], log: BuildLog) -> Failure:
-    log.read([line for line in lines if line.startswith("failed to solve")])
+    """Compose says in the end what BuildKit's own client would, but for the word before it."""
+    log.read([f"ERROR: {line}" for line in lines if line.startswith("failed to solve")])
     return log.failure(code)
 
 
