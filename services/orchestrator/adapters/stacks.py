@@ -18,6 +18,7 @@ from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
 from services.orchestrator.adapters.seeding import seed
+from services.orchestrator.adapters.stack_ports import StackPorts, provisional
 from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.domain import names
@@ -26,7 +27,6 @@ from services.orchestrator.domain.port_choice import subnets
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import policy, reading
 from services.orchestrator.domain.stacks.places import Place
-from services.orchestrator.domain.stacks.ports import Published, published, web
 from services.orchestrator.domain.stacks.readiness import unstartable_sentence
 from services.orchestrator.domain.stacks.resolving import Resolved, of_another_tool, resolve, with_image_volumes
 from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
@@ -54,14 +54,27 @@ class DockerStacks:
     network_pool: str = "10.213.0.0/16"
     choosing: asyncio.Lock = field(default_factory=asyncio.Lock, repr=False)
 
+    @property
+    def _ports(self) -> StackPorts:
+        return StackPorts(HostPorts(self.engine, self.instance))
+
     async def build(self, tool: Tool, log: Log, alive: Callable[[], bool] = always) -> Tool:
         """The tool with every image of its stack on the engine; what is there already is not built again."""
         stack = await self._stack(tool)
+        _, resolved = await self._built(stack, tool, log, alive)
+        front = resolved.front
+        about = {"service": front.service, "port": front.target} if front else {}
+        manifest = tool.release.manifest.model_copy(update=about)
+        release = tool.release.model_copy(update={"services": resolved.services, "manifest": manifest})
+        return tool.model_copy(update={"release": release})
+
+    async def _built(self, stack: Stack, tool: Tool, log: Log, alive: Callable[[], bool]) -> tuple[Config, Resolved]:
+        """What Compose makes of the repository's file, and what that comes to; all images of it are there then."""
         config = await self._judged(stack, log, alive)
         if self.engine.is_local:
             refuse_taken(part(config, "networks"), await asyncio.to_thread(ROUTES.read_text))
-        await self._check_ports(stack, config)
-        resolved = resolve(stack, config, _provisional(stack, config))
+        await self._ports.check_insisted(stack, config)
+        resolved = resolve(stack, config, provisional(stack, config))
         project = await self._written(stack, resolved.config, "build.json")
         absent = {service.name for service in resolved.services if not await self._has(service.image)}
         if to_build := [name for name in resolved.built if name in absent]:
@@ -71,11 +84,7 @@ class DockerStacks:
         if to_pull := [each.name for each in resolved.services if each.name in absent and each.image not in made_here]:
             await self.compose.pull(project, to_pull, log, alive)
         await self._written(stack, config, "config.json")
-        front = resolved.front
-        about = {"service": front.service, "port": front.target} if front else {}
-        manifest = tool.release.manifest.model_copy(update=about)
-        release = tool.release.model_copy(update={"services": resolved.services, "manifest": manifest})
-        return tool.model_copy(update={"release": release})
+        return config, resolved
 
     async def prepare(self, tool: Tool, alive: Callable[[], bool] = always) -> None:
         """Folders filled, ports chosen; networks, volumes and containers made, so that starting is one step."""
@@ -147,54 +156,27 @@ class DockerStacks:
         await asyncio.to_thread(check_dockerfiles, config, stack.source)
         return config
 
-    async def _check_ports(self, stack: Stack, config: Config) -> None:
-        """Before anything is built: is every port there that the stack insists on?"""
-        ports = HostPorts(self.engine, self.instance)
-        for each in _insisted(config):
-            await ports.check(stack.project, each.wanted or 0, each.protocol)
-
     async def _made_ready(
         self, stack: Stack, tool: Tool, alive: Callable[[], bool]
     ) -> tuple[Project, tuple[Place, ...]]:
         """Also from the source alone, where what was kept of the release is lost."""
-        if await self._kept(stack, "config.json") is None:
-            await self.build(tool, _silence, alive)
+        config = await self._kept(stack, "config.json")
+        if config is None:
+            config, _ = await self._built(stack, tool, _silence, alive)
         async with self.choosing:  # a port is held from the moment its container exists
-            project, places = await self._settled(stack, tool)
+            project, places = await self._settled(stack, tool, config)
             made = await asyncio.to_thread(seed, places, stack.source, stack.data)
             await self._create(stack, project, alive)
         await self._give_to_users(stack, places, made)
         return project, places
 
-    async def _settled(self, stack: Stack, tool: Tool) -> tuple[Project, tuple[Place, ...]]:
-        config = await self._kept(stack, "config.json")
-        assert config is not None
-        resolved = resolve(stack, config, await self._ports(stack, tool, config))
+    async def _settled(self, stack: Stack, tool: Tool, config: Config) -> tuple[Project, tuple[Place, ...]]:
+        before = await self._kept(stack, "compose.json") or {}
+        resolved = resolve(stack, config, await self._ports.choose(stack, config, before, tool.port))
         with_image_volumes(stack, resolved.config, await self._declared(resolved, stack.tool))
         places = [[each.origin, each.path, each.owner] for each in resolved.places]
         await self._written(stack, {"places": places}, "places.json")
         return await self._written(stack, resolved.config, "compose.json"), resolved.places
-
-    async def _ports(self, stack: Stack, tool: Tool, config: Config) -> dict[Published, int]:
-        """The same ones as before; else those it insists on; else free ones."""
-        before = await self._ports_before(stack)
-        host = HostPorts(self.engine, self.instance)
-        found: dict[Published, int] = {}
-        front = web(config, stack.manifest.service, stack.manifest.port)
-        for each in published(config) | ({front} if front else set()):
-            port = each.wanted or before.get((each.service, each.target, each.protocol))
-            if each == front and tool.port is not None:
-                port = tool.port
-            found[each] = port or await host.free(f"{stack.tool}/{each.service}/{each.target}", set(found.values()))
-        return found
-
-    async def _ports_before(self, stack: Stack) -> dict[tuple[str, int, str], int]:
-        services = part(await self._kept(stack, "compose.json") or {}, "services")
-        return {
-            (name, port["target"], port["protocol"]): int(port["published"])
-            for name, service in services.items()
-            for port in service.get("ports") or ()
-        }
 
     async def _declared(self, resolved: Resolved, tool: str) -> dict[str, tuple[str, ...]]:
         """The volumes that each service's image declares; no image is another tool's, whatever it is called."""
@@ -260,12 +242,7 @@ class DockerStacks:
     async def _explained(self, stack: Stack, refusal: EngineError, watch: StackWatch | None = None) -> EngineError:
         """Who has the port that the engine could not give, or which service it could not start."""
         if is_about_port(refusal):
-            services = part(await self._kept(stack, "compose.json") or {}, "services")
-            bound = [
-                (port["published"], port["protocol"]) for each in services.values() for port in each.get("ports", ())
-            ]
-            for port, protocol in bound:
-                await HostPorts(self.engine, self.instance).check(stack.project, int(port), protocol)
+            await self._ports.check_chosen(stack, await self._kept(stack, "compose.json") or {})
         if watch is not None and (found := await watch.unstartable()):
             return EngineError("compose_failed", unstartable_sentence(*found), refusal.detail)
         return refusal
@@ -333,14 +310,3 @@ def _refuse(config: Config, root: Path) -> None:
     meant = json.loads(plain(json.dumps(config)))
     if refusals := policy.judge(meant, PurePosixPath(root)):
         raise policy.refused(refusals)
-
-
-def _insisted(config: Config) -> list[Published]:
-    """Ports of the host that the Compose file names; there is no other way to have them than to have them."""
-    return [each for each in published(config) if each.wanted is not None]
-
-
-def _provisional(stack: Stack, config: Config) -> dict[Published, int]:
-    """Which ports they will be does not matter to what is built."""
-    front = web(config, stack.manifest.service, stack.manifest.port)
-    return {each: each.wanted or 1 for each in published(config) | ({front} if front else set())}
