@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nats.js.errors import KeyNotFoundError
 
-from libs.contracts.streams import NAMES
+from libs.contracts.streams import NAMES, id_key
 from tests.e2e.bad_input.bench import Bench, name_of
 from tests.e2e.bad_input.case import Case, recorded
 from tests.e2e.bad_input.catalogue import CASES
@@ -52,13 +52,18 @@ async def everything(bench: Bench) -> Mapping[str, Any]:
 
 
 async def names_taken(bench: Bench) -> list[str]:
-    """The keys of the names that tools hold; one that was given back leaves a mark, which is no name."""
+    """The keys of the names that tools hold; one that was given back leaves a mark, which is no name.
+
+    Ids are never used again, so of each tool that was meant to be there one stays.
+    """
     stream = f"KV_{NAMES.name}"
     info = await bench.platform.bus.jetstream.stream_info(stream, subjects_filter=">")
     names = await bench.platform.bus.jetstream.key_value(NAMES.name)
     taken: list[str] = []
     for subject in info.state.subjects or {}:
         key = subject.removeprefix(f"$KV.{NAMES.name}.")
+        if key.startswith(id_key("")):
+            continue
         try:
             await names.get(key)
         except KeyNotFoundError:

@@ -1,5 +1,6 @@
 """A token opens a private repository on its own server, and is seen by nobody else."""
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterator
@@ -156,8 +157,15 @@ async def test_a_token_stands_in_no_argument_and_no_file(private: Watched, work:
                 assert CANARY.encode() not in content
                 assert encoded not in content
 
-    async with with_tokens(work, private).fetch(url, log=look):
+    async def fetch() -> None:
+        async with with_tokens(work, private).fetch(url, log=look):
+            await look("")
+
+    with private.holding():
+        fetching = asyncio.create_task(fetch())
+        await asyncio.to_thread(private.wait_until_held)
         await look("")
+    await fetching
     assert any(b"git" in line and url.encode() in line for line in arguments)
     assert [line for line in arguments if CANARY.encode() in line or encoded in line] == []
 

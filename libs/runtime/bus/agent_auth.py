@@ -74,7 +74,7 @@ async def authorizing_agents(bus: Bus, issuer: Issuer, known: KnownAgents, *, qu
         await message.respond(await judge(callout))
 
     subscription = await bus.nats.subscribe(CALLOUT, queue=queue, cb=receive)
-    await bus.nats.flush()
+    await bus.flush()
     try:
         yield
     finally:

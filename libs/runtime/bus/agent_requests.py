@@ -72,7 +72,7 @@ async def answering_agents(bus: Bus, answers: Bus, respond: Respond, *, queue: s
     """Every request of an agent, shared by the replicas of a queue. `respond` raises nothing."""
     responder = _Responder(answers, respond)
     subscription = await bus.nats.subscribe(AGENT.filter(), queue=queue, cb=responder.receive)
-    await bus.nats.flush()
+    await bus.flush()
     try:
         yield
     finally:

@@ -41,6 +41,8 @@ WRONG_LAST_SEQUENCE = 10071
 STORE_REFUSED = 10077
 # Seconds for one try; it is made again for as long as the caller has patience.
 TIMEOUT = 2.0
+# Seconds, longer than a dead connection stays unnoticed.
+_FLUSH_PATIENCE = 300
 
 Result = TypeVar("Result", bound=Frozen)
 
@@ -107,6 +109,7 @@ class Bus:
         self.source = source
         self._replies = Replies(connection)
         self._reconnects: set[asyncio.Event] = set()
+        self._flushing: set[asyncio.Task[None]] = set()
 
     @property
     def connected(self) -> bool:
@@ -252,6 +255,15 @@ class Bus:
 
         await self.nats.subscribe(question.subject_form.filter(), queue=queue, cb=receive)
 
+    async def flush(self) -> None:
+        """Returns once the server has taken in all that was said so far, subscriptions included."""
+        # Whoever waits may be cancelled, the flush may not: a pong that nobody waits for any more breaks nats-py's
+        # reader, and with it the connection.
+        flushing = asyncio.create_task(self.nats.flush(_FLUSH_PATIENCE))
+        self._flushing.add(flushing)
+        flushing.add_done_callback(self._flushing.discard)
+        await asyncio.shield(flushing)
+
     @asynccontextmanager
     async def listening(self, subject: str, hear: Callable[[Msg], None]) -> AsyncGenerator[None]:
         """Hear what is published under a subject from now on, at most once: a hint to look, never the truth."""
@@ -260,7 +272,7 @@ class Bus:
             hear(message)
 
         subscription = await self.nats.subscribe(subject, cb=receive)
-        await self.nats.flush()
+        await self.flush()
         try:
             yield
         finally:
