@@ -2,12 +2,9 @@
 
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.domain.container_body import network_body
-from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.failures import EngineError, is_about_overlap, is_out_of_addresses, no_addresses
 from services.orchestrator.domain.port_choice import subnets
 from services.orchestrator.domain.specs import ContainerSpec
-
-_USED_UP = ("available", "address pool")
-_OVERLAPS = "overlap"
 
 
 async def ensure_network(engine: Engine, spec: ContainerSpec, pool: str) -> bool:
@@ -15,21 +12,16 @@ async def ensure_network(engine: Engine, spec: ContainerSpec, pool: str) -> bool
     try:
         return await _make(engine, spec, None)
     except EngineError as refusal:
-        if not all(word in refusal.message for word in _USED_UP):
+        if not is_out_of_addresses(refusal):
             raise
         used_up = refusal
     for subnet in subnets(spec.tool, pool):
         try:
             return await _make(engine, spec, subnet)
         except EngineError as refusal:
-            if _OVERLAPS not in refusal.message:
+            if not is_about_overlap(refusal):
                 raise
     raise no_addresses(pool) from used_up
-
-
-def no_addresses(pool: str) -> EngineError:
-    message = f"The engine has no addresses left for a network, and {pool} none either: uninstall a tool."
-    return EngineError("no_addresses", message)
 
 
 async def _make(engine: Engine, spec: ContainerSpec, subnet: str | None) -> bool:

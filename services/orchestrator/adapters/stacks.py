@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -22,19 +21,22 @@ from services.orchestrator.adapters.stack_ports import StackPorts, provisional
 from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.domain import names
-from services.orchestrator.domain.failures import EngineError, is_about_port
-from services.orchestrator.domain.port_choice import subnets
+from services.orchestrator.domain.failures import (
+    EngineError,
+    is_about_overlap,
+    is_about_port,
+    is_out_of_addresses,
+    no_addresses,
+)
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import policy, reading
+from services.orchestrator.domain.stacks.addresses import with_addresses
 from services.orchestrator.domain.stacks.places import Place
 from services.orchestrator.domain.stacks.readiness import unstartable_sentence
 from services.orchestrator.domain.stacks.resolving import Resolved, of_another_tool, resolve, with_image_volumes
 from services.orchestrator.domain.stacks.stack import Config, Stack, part, plain
 from services.orchestrator.domain.tool_images import is_of_another_tool
 from services.orchestrator.ports import Workshop, always
-
-_NO_ADDRESSES = ("available", "address pool")
-_OVERLAPS = "overlap"
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,7 @@ class DockerStacks:
         try:
             await self.compose.up(project, alive)
         except EngineError as refusal:
-            if not _is_about_addresses(refusal):
+            if not is_out_of_addresses(refusal):
                 raise
             await self._create(stack, project, alive)
             await self.compose.up(project, alive)
@@ -181,7 +183,9 @@ class DockerStacks:
     async def _declared(self, resolved: Resolved, tool: str) -> dict[str, tuple[str, ...]]:
         """The volumes that each service's image declares; no image is another tool's, whatever it is called."""
         images = {service.image for service in resolved.services}
-        found = dict(zip(images, await asyncio.gather(*(self._image(each) for each in images)), strict=True))
+        found = dict(
+            zip(images, await asyncio.gather(*(inspect_image(self.engine, each) for each in images)), strict=True)
+        )
         for each in resolved.services:
             labels = (found[each.image] or {}).get("Config", {}).get("Labels") or {}
             if is_of_another_tool(labels, self.instance, tool):
@@ -204,24 +208,17 @@ class DockerStacks:
         try:
             return await self.compose.create(project, alive)
         except EngineError as refusal:
-            if not _is_about_addresses(refusal):
+            if not is_out_of_addresses(refusal):
                 raise await self._explained(stack, refusal) from refusal
             used_up = refusal
         config = await self._kept(stack, "compose.json") or {}
-        ours = [each for each in part(config, "networks").values() if not part(each, "ipam").get("config")]
-        slices = iter(list(subnets(stack.tool, self.network_pool)))
-        while len(chosen := list(islice(slices, len(ours)))) == len(ours) > 0:
-            for network, subnet in zip(ours, chosen, strict=True):
-                network["ipam"] = {"config": [{"subnet": subnet}]}
+        for attempt in with_addresses(config, stack.tool, self.network_pool):
             try:
-                return await self.compose.create(await self._written(stack, config, "compose.json"), alive)
+                return await self.compose.create(await self._written(stack, attempt, "compose.json"), alive)
             except EngineError as refusal:
-                if _OVERLAPS not in refusal.message:
+                if not is_about_overlap(refusal):
                     raise
-        message = (
-            f"The engine has no addresses left for a network, and {self.network_pool} none either: uninstall a tool."
-        )
-        raise EngineError("no_addresses", message) from used_up
+        raise no_addresses(self.network_pool) from used_up
 
     async def _give_to_users(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
         """What a service writes to belongs to the user it runs as, from the beginning."""
@@ -252,10 +249,7 @@ class DockerStacks:
         return bool(await self.engine.call("GET", "/containers/json", query))
 
     async def _has(self, image: str) -> bool:
-        return await self._image(image) is not None
-
-    async def _image(self, image: str) -> Mapping[str, Any] | None:
-        return await inspect_image(self.engine, image)
+        return await inspect_image(self.engine, image) is not None
 
     async def _stack(self, tool: Tool) -> Stack:
         """With its source unpacked."""
@@ -290,10 +284,6 @@ class DockerStacks:
 
 async def _silence(_: list[str]) -> None:
     return None
-
-
-def _is_about_addresses(refusal: EngineError) -> bool:
-    return all(word in refusal.message for word in _NO_ADDRESSES)
 
 
 def _reader(repository: Path) -> reading.Read:

@@ -5,6 +5,7 @@ from typing import Any
 from libs.contracts.problems import Failure
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
+_NO_ADDRESSES = ("available", "address pool")
 
 
 class EngineError(Failure):
@@ -20,6 +21,21 @@ class EngineError(Failure):
 def is_about_port(refusal: EngineError) -> bool:
     """Whether the engine could not give a container its port of the host."""
     return any(words in refusal.message for words in _PORT_WORDS)
+
+
+def is_out_of_addresses(refusal: EngineError) -> bool:
+    """Whether the engine had no addresses left for a network."""
+    return all(word in refusal.message for word in _NO_ADDRESSES)
+
+
+def is_about_overlap(refusal: EngineError) -> bool:
+    """Whether the addresses that a network was to have are in use."""
+    return "overlap" in refusal.message
+
+
+def no_addresses(pool: str) -> EngineError:
+    message = f"The engine has no addresses left for a network, and {pool} none either: uninstall a tool."
+    return EngineError("no_addresses", message)
 
 
 class EngineAway(Failure):
