@@ -15,7 +15,6 @@ import pytest
 from libs.runtime.children import Children, OwnerGone
 from services.installer.adapters import git as git_adapter
 from services.installer.adapters.git import GitOptions, GitSources
-from services.installer.adapters.work_folders import sweep, work_folder
 from services.installer.domain.failures import FetchFailed
 from tests.installer.conftest import Lines, Publish, left_in, make_sources
 from tests.support.git_server import GitServer
@@ -211,7 +210,7 @@ async def test_after_a_killed_platform_no_git_goes_on_and_the_next_start_sweeps(
             [sys.executable, "-c", program, url, str(work)], cwd=root, env={**os.environ, "PYTHONPATH": str(root)}
         )
         await asyncio.to_thread(server.wait_until_held)
-        assert sweep(work) == 0
+        assert make_sources(work).sweep() == 0
         assert len(left_in(work)) == 1
         gits = gits_in(work)
         assert gits
@@ -233,15 +232,6 @@ def gits_in(folder: Path) -> list[int]:
         if b"git" in words and str(folder).encode() in words and b"python" not in words:
             found.append(int(process.name))
     return found
-
-
-def test_a_folder_in_use_is_not_swept(tmp_path: Path) -> None:
-    (tmp_path / "fetch-left").mkdir()
-    (tmp_path / "other").mkdir()
-    with work_folder(tmp_path) as used:
-        assert sweep(tmp_path) == 1
-        assert used.exists()
-    assert left_in(tmp_path) == ["other"]
 
 
 async def test_a_full_disk_is_told_so(publish: Publish, sources: GitSources, work: Path) -> None:

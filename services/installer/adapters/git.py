@@ -16,9 +16,9 @@ from libs.contracts.source import GitUrl, Refused, check_git_url, check_ref, che
 from libs.contracts.written import InvalidManifest
 from libs.runtime.masking import inert, masked
 from libs.runtime.version import VERSION
+from libs.runtime.work_folders import sweep, work_folder
 from services.installer.adapters.git_access import Access, Credentials
 from services.installer.adapters.git_tree import Limits, Reader, disk_full, load, opened, too_large
-from services.installer.adapters.work_folders import sweep, work_folder
 from services.installer.domain import git_call, git_says
 from services.installer.domain.failures import FetchFailed
 from services.installer.domain.resolve import resolve
@@ -26,6 +26,7 @@ from services.installer.ports import Checkout, Child, Children, Log, always
 
 Result = TypeVar("Result")
 
+_PREFIX = "fetch-"
 LAST_LINES = 20
 SIGNALLED = 128
 LONGEST_LINE = 500
@@ -56,7 +57,7 @@ class GitSources:
 
     def sweep(self) -> int:
         """Removes what a killed platform left of its fetches; what is being worked on stays."""
-        return sweep(self._folder)
+        return sweep(self._folder, _PREFIX)
 
     def fetch(
         self,
@@ -80,7 +81,7 @@ class GitSources:
             subdir = None if subdir is None else check_subdir(subdir)
         except Refused as refused:
             raise FetchFailed.because(refused) from None
-        with work_folder(self._folder) as folder:
+        with work_folder(self._folder, _PREFIX) as folder:
             call = _Fetch(self._children, folder, self._options, checked, log, alive)
             yield await _told(call.checkout(name, ref, subdir))
 

@@ -1,11 +1,11 @@
 """What a build is held to before and while it runs: by whom its Dockerfile is read, and which images it may read."""
 
 import json
-import tempfile
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from services.orchestrator.adapters.scratch import scratch_folder
 from services.orchestrator.domain.frontends import check_frontend
 from services.orchestrator.domain.stacks.stack import Config, part, plain
 from services.orchestrator.domain.tool_images import source_policy
@@ -18,8 +18,8 @@ _USUAL = "Dockerfile"
 @contextmanager
 def only_own_images(home: Path, repository: str) -> Generator[Mapping[str, str]]:
     """Environment by which a client has BuildKit refuse the images of other tools; `repository` has the tool's own."""
-    with tempfile.TemporaryDirectory(dir=home) as scratch:
-        file = Path(scratch, "sources.json")
+    with scratch_folder(home) as scratch:
+        file = scratch / "sources.json"
         file.write_text(json.dumps(source_policy(repository)))
         yield {POLICY: str(file)}
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -15,6 +14,7 @@ from services.orchestrator.adapters.batches import in_batches
 from services.orchestrator.adapters.build_guard import only_own_images
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
+from services.orchestrator.adapters.scratch import scratch_folder
 from services.orchestrator.domain.builds import BuildLog, build_environment, readable
 from services.orchestrator.domain.stacks import commands
 from services.orchestrator.ports import Children, always
@@ -52,8 +52,8 @@ class Compose:
 
         The process has no environment at all, so nothing of the platform's can be named in the file.
         """
-        with tempfile.TemporaryDirectory(dir=self._home()) as scratch:
-            environment, output = Path(scratch, "environment"), Path(scratch, "config.json")
+        with scratch_folder(self._home()) as scratch:
+            environment, output = scratch / "environment", scratch / "config.json"
             await asyncio.to_thread(_write_variables, project.folder / ".env", variables, environment)
             argv = commands.config_argv(self._base(project), environment, output)
             code, lines = await self._run(argv, project.folder, _silence, alive, environment={})
