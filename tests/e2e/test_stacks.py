@@ -286,7 +286,7 @@ async def test_every_service_is_confined_and_restarted_as_promised(platform: Pla
     }
     for each in found.values():
         host = each["HostConfig"]
-        assert (host["Memory"], host["PidsLimit"]) == (1024**3, 512)
+        assert (host["Memory"], host["PidsLimit"]) == (1024**3, 2048)
         assert "no-new-privileges:true" in host["SecurityOpt"]
         assert host["LogConfig"]["Config"] == {"max-size": "10m", "max-file": "3"}
     (binding,) = found["server"]["HostConfig"]["PortBindings"]["8080/tcp"]

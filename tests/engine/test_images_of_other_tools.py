@@ -24,6 +24,7 @@ from tests.orchestrator.behaviours import IMAGE, SLEEPS
 from tests.orchestrator.engine_promises import OTHER, WEB, Rig, ignore
 
 KEPT = "/kept-by-its-tool"
+HUB = "docker.io"  # the host that the engine puts in front of a name without one
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +59,8 @@ def written(rig: Rig, dockerfile: str) -> BuildSpec:
 
 REACHES = {
     "as its base": "FROM {}\n",
-    "by the long form of its name": "FROM docker.io/{}\n",
-    "by the older long form": "FROM index.docker.io/{}\n",
+    "by the long form of its name": f"FROM {HUB}/{{}}\n",
+    "by the older long form": f"FROM index.{HUB}/{{}}\n",
     "in parts": "ARG A=mach\nARG B=${{A}}ete\nFROM ${{B}}/{rest}\n",
     "by a default that nothing was given for": "ARG NOTHING\nFROM ${{NOTHING:-{}}}\n",
     "by what stands in another argument's place": "ARG A=x-{}\nFROM ${{A#x-}}\n",
@@ -124,7 +125,7 @@ STACKS: dict[str, dict[str, Any]] = {
     "by a context in the place of a public image": {
         "build": {
             "dockerfile_inline": "FROM alpine:3\n",
-            "additional_contexts": {"alpine:3": "docker-image://docker.io/{}"},
+            "additional_contexts": {"alpine:3": f"docker-image://{HUB}/{{}}"},
         }
     },
 }

@@ -11,7 +11,7 @@ from services.orchestrator.domain.frontends import check_frontend, is_own
     [
         "docker/dockerfile",
         "docker/dockerfile:1",
-        "docker.io/docker/dockerfile:1",
+        "{}/docker/dockerfile:1".format("docker.io"),
         "docker/dockerfile:1.3",
         "docker/dockerfile:1.12.1",
         "docker/dockerfile:1-labs",

@@ -16,10 +16,11 @@ _PATH = r"(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)+"
 _VERSION = (
     r"(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@[A-Za-z][A-Za-z0-9]*([+._-][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?"
 )
-_OF_TOOLS = r"(index\.)?docker\.io/machete/"
+_USUAL_HOST = "docker.io"  # what the engine puts in front of a name without a host
+_OF_TOOLS = rf"(index\.)?{re.escape(_USUAL_HOST)}/machete/"
 
 _DENIED = re.compile(r'source "docker-image://(?P<image>[^"]{1,300})" denied by policy')
-_LIKE_AN_ID = re.compile(r"((index\.)?docker\.io/)?(library/)?[0-9a-f]{1,64}")
+_LIKE_AN_ID = re.compile(rf"((index\.)?{re.escape(_USUAL_HOST)}/)?(library/)?[0-9a-f]{{1,64}}")
 _ID = re.compile(r"[0-9a-f]{12,64}|sha[0-9]+:.*", re.DOTALL)
 
 
@@ -50,7 +51,7 @@ def source_policy(repository: str) -> dict[str, Any]:
             _rule("DENY", "^docker-image:"),
             _rule("ALLOW", f"^docker-image://{_DOMAIN}{_PATH}{_VERSION}$"),
             _rule("DENY", f"^docker-image://{_OF_TOOLS}"),
-            _rule("ALLOW", rf"^docker-image://docker\.io/{re.escape(repository)}{_VERSION}$"),
+            _rule("ALLOW", f"^docker-image://{re.escape(_USUAL_HOST)}/{re.escape(repository)}{_VERSION}$"),
         ],
     }
 
@@ -58,7 +59,7 @@ def source_policy(repository: str) -> dict[str, Any]:
 def denied_image(error: str) -> str | None:
     """The image that BuildKit refused by that policy, if that is what it says."""
     found = _DENIED.search(error)
-    return found["image"].removeprefix("docker.io/") if found else None
+    return found["image"].removeprefix(f"{_USUAL_HOST}/") if found else None
 
 
 def _rule(action: str, pattern: str) -> dict[str, Any]:
