@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import os
+import shutil
 import socket
 import time
 from collections.abc import Coroutine, Iterator
@@ -17,7 +18,9 @@ import pytest
 from libs.contracts.problems import Failure
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.folders import make_folders
 from services.orchestrator.adapters.networks import ensure_network
+from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain.failures import EngineError, PortTaken, ToolExited
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, Limits, VolumeMount
 from tests.orchestrator.behaviours import ENDS_WELL, IMAGE, SERVES, SLEEPS
@@ -129,6 +132,20 @@ async def test_a_folder_belongs_to_the_user_the_image_runs_as(rig: Rig, lines: t
     await rig.containers.prepare(rig.spec(image=built.reference, folders=(FolderMount("a/b", "/b"),)))
     found = os.stat(data_of(rig) / "a/b")
     assert (found.st_uid, found.st_gid) == owner
+
+
+@pytest.mark.parametrize("cut_off", ["before its container is made", "before it is given away"])
+async def test_a_folder_whose_maker_was_cut_off_belongs_to_the_user_all_the_same(rig: Rig, cut_off: str):
+    built = await rig.builder.build(rig.source("USER 1234:2345"), ignore)
+    spec = rig.spec(image=built.reference, folders=(FolderMount("a/b", "/b"),))
+    if cut_off == "before it is given away":
+        await rig.containers.prepare(spec)
+        shutil.rmtree(data_of(rig))
+    made = make_folders(spec.folders, data_of(rig), Unowned(data_of(rig).with_name("unowned.json")))
+    assert {path.stat().st_uid for path in made} == {os.getuid()}
+    await rig.containers.prepare(spec)
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1234, 2345)}
+    assert sorted(path.name for path in data_of(rig).parent.iterdir()) == ["data"]
 
 
 async def test_data_in_volumes_an_image_declares_outlives_the_container(rig: Rig):

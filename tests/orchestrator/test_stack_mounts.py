@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from libs.contracts.problems import Failure
-from services.orchestrator.adapters.seeding import seed
+from services.orchestrator.adapters.seeding import seed, seed_noting
+from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain.stacks.places import Place, placed
 from tests.orchestrator.a_stack import DATA, PROJECT, a_stack, bind, resolved
 
@@ -113,6 +114,19 @@ def test_what_is_shipped_is_copied_what_is_not_becomes_a_folder_and_what_is_ther
     (data / "site.conf").unlink()
     assert seed(places("conf", "site.conf"), repository, data) == [data / "site.conf"]
     assert (data / "conf" / "a.txt").read_text() == "mine"
+
+
+def test_what_was_made_is_named_until_it_is_its_user_s_though_whoever_made_it_was_cut_off(repository: Path):
+    data, unowned = repository.parent / "data", Unowned(repository.parent / "unowned.json")
+    unowned.note(["conf"])  # cut off before it was made
+    wanted = places("conf", "site.conf")
+    everything = {data / "conf", data / "site.conf"}
+    assert set(seed_noting(wanted, repository, data, unowned)) == everything
+    assert set(seed_noting(wanted, repository, data, unowned)) == everything
+    unowned.forget()
+    assert seed_noting(wanted, repository, data, unowned) == []
+    (data / "site.conf").unlink()
+    assert seed_noting(wanted, repository, data, unowned) == [data / "site.conf"]
 
 
 def test_there_is_a_place_to_mount_over_also_in_a_folder_that_is_read_only(repository: Path):

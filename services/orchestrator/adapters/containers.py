@@ -16,6 +16,7 @@ from services.orchestrator.adapters.inspection import inspect_container, inspect
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import remove_container, remove_tool
+from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain import names
 from services.orchestrator.domain.container_body import create_body, spec_hash, with_image_volumes
 from services.orchestrator.domain.failures import EngineError, is_about_port
@@ -119,7 +120,7 @@ class DockerContainers:
         wanted = spec_hash(create_body(spec, port, self._data(spec.tool)))
         for item in found:
             if item["Labels"].get(names.LABEL_SPEC) == wanted and item["State"] not in _LOST:
-                await asyncio.to_thread(make_folders, spec.folders, self._data(spec.tool))
+                await self._give_folders(spec, item["Id"], await self._make_folders(spec))
                 return Placed(item["Id"], port, created=False, started=False)
         for item in found:
             await self._stop(item, 10.0)
@@ -138,12 +139,24 @@ class DockerContainers:
         # An image may carry labels by which its container would pass for one of a stack.
         body["Labels"] |= {label: "" for label in names.OF_STACKS if label in (image.get("Labels") or {})}
         body["Labels"][names.LABEL_SPEC] = spec_hash(create_body(spec, port, data))
-        made = await asyncio.to_thread(make_folders, spec.folders, data)
+        made = await self._make_folders(spec)
         await asyncio.gather(*(remove_container(self.engine, other) for other in others))
         created = await self._create_named(spec.name, body)
-        if made and (owner := await owner_in(self.engine, created, image.get("User") or "")):
-            await asyncio.to_thread(give_to, made, owner)
+        await self._give_folders(spec, created, made)
         return Placed(created, port, created=True, started=False)
+
+    async def _make_folders(self, spec: ContainerSpec) -> list[Path]:
+        return await asyncio.to_thread(make_folders, spec.folders, self._data(spec.tool), self._unowned(spec.tool))
+
+    async def _give_folders(self, spec: ContainerSpec, container: str, made: list[Path]) -> None:
+        if not made:
+            return
+        inspected = await inspect_container(self.engine, container)
+        if inspected is None:
+            return
+        if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
+            await asyncio.to_thread(give_to, made, owner)
+        self._unowned(spec.tool).forget()
 
     async def _create_named(self, name: str, body: dict[str, Any]) -> str:
         """A container of ours that was being made when its maker died makes way; nobody else's does."""
@@ -205,6 +218,9 @@ class DockerContainers:
             return from_listing(item)
         inspected = await inspect_container(self.engine, item["Id"])
         return from_inspection(inspected) if inspected is not None else None
+
+    def _unowned(self, tool: str) -> Unowned:
+        return Unowned(self.tools / tool / "unowned.json")
 
     def _data(self, tool: str) -> Path:
         return self.tools / tool / "data"

@@ -2,10 +2,11 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
 from services.orchestrator.adapters.folders import refuse_links
+from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain.stacks.places import Place
 
 _HALF = ".seeding"
@@ -32,6 +33,13 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
         half.rename(target)
         made.append(target)
     return made
+
+
+def seed_noting(places: Collection[Place], repository: Path, data: Path, unowned: Unowned) -> list[Path]:
+    """As `seed`, and names those too that whoever made them was cut off before giving them to their users."""
+    noted = unowned.note([place.path for place in places if not (data / place.path).exists()])
+    seed(places, repository, data)
+    return [data / place.path for place in places if place.path in noted]
 
 
 def _copy(origin: Path, target: Path) -> None:

@@ -16,10 +16,11 @@ from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
-from services.orchestrator.adapters.seeding import seed
+from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.stack_ports import StackPorts, provisional
 from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
+from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import (
     EngineError,
@@ -103,7 +104,7 @@ class DockerStacks:
             stack = await self._stack(tool)
             kept = await self._made_ready(stack, tool, alive)
         project, places = kept
-        if made := await asyncio.to_thread(seed, places, stack.source, stack.data):
+        if made := await asyncio.to_thread(seed_noting, places, stack.source, stack.data, self._unowned(stack)):
             await self._create(stack, project, alive)
             await self._give_to_users(stack, places, made)
         await self._unpause(tool.id)
@@ -167,7 +168,7 @@ class DockerStacks:
             config, _ = await self._built(stack, tool, _silence, alive)
         async with self.choosing:  # a port is held from the moment its container exists
             project, places = await self._settled(stack, tool, config)
-            made = await asyncio.to_thread(seed, places, stack.source, stack.data)
+            made = await asyncio.to_thread(seed_noting, places, stack.source, stack.data, self._unowned(stack))
             await self._create(stack, project, alive)
         await self._give_to_users(stack, places, made)
         return project, places
@@ -229,6 +230,7 @@ class DockerStacks:
             inspected = await self.engine.call("GET", path_of("containers", container, "json"))
             if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
                 await asyncio.to_thread(give_to, [stack.data / place.path], owner)
+        self._unowned(stack).forget()
 
     async def _unpause(self, tool: str) -> None:
         """What somebody paused by hand: Compose would not start it."""
@@ -277,6 +279,9 @@ class DockerStacks:
         project = self._project(stack, name)
         await asyncio.to_thread(write_kept, project.file, content)
         return project
+
+    def _unowned(self, stack: Stack) -> Unowned:
+        return Unowned(self._project(stack, "unowned.json").file)
 
     def _project(self, stack: Stack, name: str) -> Project:
         return Project(stack.project, stack.source.parent, stack.source.parent / name)
