@@ -31,16 +31,16 @@ up: python ## start the platform in containers (docker-compose.yml, settings in 
 down: python ## stop the platform in containers; tools go on, data stays
 	@$(PYTHON) -m deploy.platform down
 
-test: python ## set up what tests need too, and run them (PYTEST_ARGS="-k name -x" narrows them, --long adds the longest)
+test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
 	@$(PYTHON) -m deploy.setup tests
-	@$(VENV)/pytest $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/lint-imports
-	$(VENV)/pyright
+	$(VENV)/pyright --threads 2
 	$(VENV)/python -m docs.generate --check
 
 format: ## let ruff put the files into shape

@@ -20,34 +20,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{folder}: the tests in tests/{folder}; set by folder")
 
 
-# Minutes each: run with --long, which a change to what they hold must pass. What they share with others runs always.
-LONG = (
-    "chaos/test_at_once.py",
-    "chaos/test_replicas.py",
-    "e2e/test_bad_input.py",
-    "e2e/test_stacks_failing.py",
-    "e2e/test_stacks_mishandled.py",
-    "platform/test_end_to_end.py",
-    "platform/test_life_of_the_platform.py",
-    "platform/test_separation.py",
-    "status/test_replicas.py",
-)
+# What shares an engine is carried out in two rows, whose tests are known to leave one another alone; the rest by file.
+ROWS = (("chaos", "platform", "cli", "deploy", "bench"), ("e2e", "engine", "orchestrator", "examples"))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="run those tests too that take minutes each")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.relative_to(TESTS).parts[:-1]
         if folders:
             item.add_marker(folders[0])
-    if config.getoption("--long") or any(Path(argument.partition("::")[0]).is_file() for argument in config.args):
-        return
-    long = [item for item in items if item.path.relative_to(TESTS).as_posix() in LONG]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in set(long)]
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    order = [f"row-{number}" for number in range(len(ROWS))]
+    items.sort(key=lambda item: order.index(group) if (group := _group(item)) in order else len(order))
+
+
+def _group(item: pytest.Item) -> str:
+    """Tests of one group run one after the other, in one process."""
+    path = item.path.relative_to(TESTS)
+    return next((f"row-{number}" for number, row in enumerate(ROWS) if path.parts[0] in row), path.as_posix())
 
 
 @pytest.hookimpl(wrapper=True)
