@@ -103,7 +103,7 @@ class Runtime(Part):
     volumes: tuple[VolumeText, ...] = ()
     """SOURCE:TARGET[:ro]; a relative source lies in the tool's own data folder, a name is a named volume."""
     dependencies: tuple[Line, ...] = ()
-    """Other tools or services it needs."""
+    """Other tools or services it needs; this release does not start them."""
     dockerfile: InnerPath | None = None
     """The Dockerfile to build from, if it is not `Dockerfile`: the tool is one container, whatever else lies beside."""
     compose: InnerPath | None = None
@@ -123,7 +123,7 @@ class Route(Part):
 
 
 class Ui(Part):
-    """How the tool is shown."""
+    """How the tool wants to be shown; kept with it, and not used by this release."""
 
     icon: Line | None = None
     color: Color | None = None
@@ -146,14 +146,14 @@ class FilesystemPermissions(Part):
 
 
 class Permissions(Part):
-    """What the tool asks to be allowed."""
+    """What the tool asks to be allowed; `docker` is never granted by this release."""
 
     docker: Switch = False
     filesystem: FilesystemPermissions = FilesystemPermissions()
 
 
 class Setup(Part):
-    """What is to be done once, inside a container of the tool's own image."""
+    """What is to be done once; this release does none of it."""
 
     script: InnerPath | None = None
     config_files: tuple[InnerPath, ...] = ()
@@ -170,7 +170,7 @@ class Manifest(Part):
     repository: Line | None = None
     machete: Runtime = Runtime()
     config: dict[str, JsonValue] = Field(default_factory=dict)
-    """Free values, readable by the tool and shown in the UI."""
+    """Free values, kept with the tool; this release does nothing else with them."""
     ui: Ui = Ui()
     resources: ResourceTexts = ResourceTexts()
     permissions: Permissions = Permissions()
