@@ -17,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ def up(env_file: Path) -> None:
     if not data.is_absolute():
         raise SetupFailed(f"MACHETE_DATA={data} must be an absolute path: it is the same inside and outside")
     _refuse_taken_ports(setup, configuration)
+    _refuse_taken_networks(setup, configuration)
     _run(setup, "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
     # It takes on what changed of its users, after an upgrade say; without a change nothing happens. From inside: a
     # container that was sent a signal from outside counts as stopped by hand, and is not started again when it dies.
@@ -136,6 +138,23 @@ def _refuse_taken_ports(setup: Setup, configuration: Any) -> None:
             f"port {own} on 127.0.0.1, at which the orchestrator tells its health, is taken by another process: choose "
             f"another with MACHETE_ORCHESTRATOR_PORT in {setup.env_file}"
         )
+
+
+def _refuse_taken_networks(setup: Setup, configuration: Any) -> None:
+    """The engine would say only that some pool overlaps with some other."""
+    networks = configuration["networks"].values()
+    ours = {network["name"] for network in networks}
+    wanted = [ip_network(part["subnet"]) for network in networks for part in network["ipam"]["config"]]
+    _, ids = ask(["docker", "network", "ls", "--quiet"])
+    # Beside the lines there may be an error: one that was removed in between has no addresses.
+    _, lines = ask(["docker", "network", "inspect", "--format", "{{json .}}", *ids.split()])
+    for network in (json.loads(line) for line in lines.splitlines() if line.startswith("{")):
+        theirs = [ip_network(part["Subnet"]) for part in network["IPAM"]["Config"] or ()]
+        if network["Name"] not in ours and any(one.overlaps(other) for one in wanted for other in theirs):
+            raise SetupFailed(
+                f"the engine's network {network['Name']} has addresses in {theirs[0]}, where the platform's networks "
+                f"would be ({wanted[0]} and following): choose others with MACHETE_NETWORK_PREFIX in {setup.env_file}"
+            )
 
 
 def _is_free(host: str, port: int) -> bool:

@@ -171,7 +171,7 @@ def somebody_else_s(platform: Platform, tool: str, image: str) -> Generator[dict
     """A container, a network and a volume that are called nearly as the tool's are."""
     sdk, project = platform.hand.sdk, f"machete-{platform.instance}-{tool}"
     labels = {"com.docker.compose.project": project}
-    own = IPAMConfig(pool_configs=[IPAMPool(subnet="10.212.45.0/28")])  # the engine may have none left to give
+    own = IPAMConfig(pool_configs=[IPAMPool(subnet="10.211.45.0/28")])  # the engine may have none left to give
     network = sdk.create_network(f"{project}_theirs", labels=labels, ipam=own)["Id"]
     volume = sdk.create_volume(f"{project}_theirs", labels=labels)["Name"]
     made = sdk.create_container(image, ["sleep", "5000"], name=f"{project}-theirs-1", labels=labels)["Id"]

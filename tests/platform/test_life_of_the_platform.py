@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.platform_api import Api
 from tests.support.platform_checks import fresh
-from tests.support.platform_containers import SERVERS, SERVICES, ContainedPlatform, run
+from tests.support.platform_containers import SERVERS, SERVICES, ContainedPlatform, free_ports, run
 from tests.support.platform_tools import talkative, web
 from tests.support.platform_waiting import until
 
@@ -113,21 +114,38 @@ def standing(platform: ContainedPlatform) -> dict[str, Any]:
     return {**found, **{name: (platform.data / name).read_text() for name in kept}}
 
 
-async def test_a_port_that_somebody_else_has_is_named_before_anything_starts(
-    platform: ContainedPlatform, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    """The same settings as another project: its front's port is taken, by this platform."""
-    folder = tmp_path_factory.mktemp("second")
+async def refused_up(platform: ContainedPlatform, folder: Path, **changed: object) -> str:
+    """What is said to the same settings as another project, on which nothing may be started."""
+    settings = {"COMPOSE_PROJECT_NAME": "machete-test-second", "MACHETE_DATA": folder / "data", **changed}
     second = folder / "second.env"
-    lines = platform.env_file.read_text().replace("COMPOSE_PROJECT_NAME=", "COMPOSE_PROJECT_NAME=second-")
-    second.write_text(lines.replace(str(platform.data), str(folder / "data")))
+    lines = [line for line in platform.env_file.read_text().splitlines() if line.partition("=")[0] not in settings]
+    second.write_text("\n".join([*lines, *(f"{name}={value}" for name, value in settings.items())]))
     done = await asyncio.to_thread(
         run, ["python3", "-m", "deploy.platform", "up", "--env-file", str(second)], platform.environment
     )
     assert done.returncode == 1
-    assert f"port {platform.port} on 127.0.0.1 is taken" in done.stderr
-    assert "MACHETE_PORT" in done.stderr
     assert not (folder / "data").exists()
+    return done.stderr
+
+
+async def test_a_port_that_somebody_else_has_is_named_before_anything_starts(
+    platform: ContainedPlatform, tmp_path: Path
+) -> None:
+    """Its front's port is taken, by this platform."""
+    said = await refused_up(platform, tmp_path)
+    assert f"port {platform.port} on 127.0.0.1 is taken" in said
+    assert "MACHETE_PORT" in said
+
+
+async def test_addresses_that_somebody_else_has_are_named_before_anything_starts(
+    platform: ContainedPlatform, tmp_path: Path
+) -> None:
+    """Its networks' addresses are taken, by this platform."""
+    names = ("MACHETE_PORT", "MACHETE_NATS_PORT", "MACHETE_ORCHESTRATOR_PORT")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
+    said = await refused_up(platform, tmp_path, **ports)
+    assert "has addresses in 10.212." in said
+    assert "MACHETE_NETWORK_PREFIX" in said
 
 
 async def test_an_agent_asks_over_the_published_nats_port(platform: ContainedPlatform, api: Api) -> None:

@@ -131,7 +131,7 @@ def _described(stack: AsyncExitStack, folder: Path) -> ContainedPlatform:
         "MACHETE_PORT": str(port),
         "MACHETE_NATS_PORT": str(nats),
         "MACHETE_ORCHESTRATOR_PORT": str(health),
-        "MACHETE_FRONT_NETWORK": f"10.212.{random.randrange(1, 250)}.0/24",
+        "MACHETE_NETWORK_PREFIX": f"10.212.{random.randrange(1, 250)}",
         "MACHETE_GIT_PROTOCOLS": "https,http",
         "MACHETE_STOP_TIMEOUT": "3",
         "MACHETE_BUILD_ARGS": f"BASE_IMAGE={BUSYBOX}",
