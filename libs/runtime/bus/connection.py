@@ -352,7 +352,7 @@ async def connect(
         try:
             async with asyncio.timeout(5):
                 await connection.close()
-        except (NatsError, TimeoutError, OSError) as problem:
+        except (NatsError, TimeoutError, OSError, RuntimeError) as problem:  # RuntimeError: see projection._leave
             log.warning("nats did not close cleanly", problem=repr(problem))
 
 
