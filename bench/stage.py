@@ -11,8 +11,9 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from bench import engine
@@ -73,9 +74,11 @@ class Stage:
 @contextmanager
 def stage() -> Generator[Stage]:
     _clean_up_after_the_killed()
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    made = Stage(folder)
-    with DataLock(folder):
+    with ExitStack() as held:
+        with _one_at_a_time():  # until it is locked, nobody can tell a new folder from one that was left behind
+            folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            held.enter_context(DataLock(folder))
+        made = Stage(folder)
         try:
             yield made
         finally:
@@ -85,12 +88,21 @@ def stage() -> Generator[Stage]:
 
 def _clean_up_after_the_killed() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        try:
-            with DataLock(folder):
-                Stage(folder).clean()
-                shutil.rmtree(folder)
-        except DataHeld:
-            continue
+        with _one_at_a_time():
+            try:
+                with DataLock(folder):
+                    Stage(folder).clean()
+                    shutil.rmtree(folder)
+            except (DataHeld, FileNotFoundError):  # it is in use, or gone since
+                continue
+
+
+@contextmanager
+def _one_at_a_time() -> Generator[None]:
+    """Of all benches of this user, while they look for, make or remove folders."""
+    with (Path(tempfile.gettempdir()) / f"{PREFIX.rstrip('-')}.{os.getuid()}.lock").open("a") as lock:
+        flock(lock, LOCK_EX)
+        yield
 
 
 def free_port() -> int:

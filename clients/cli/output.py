@@ -24,7 +24,7 @@ _STATES = {
     "unknown": "magenta",
 }
 # What is piped on is read by programs and people who scroll: it is not cut to a screen that is not there.
-WIDE = 200
+WIDE = 10_000
 
 
 def safe(text: object) -> str:
