@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any, TextIO
 from urllib.parse import quote
@@ -45,10 +46,19 @@ def add(
         os.fsync(file.fileno())
     agent: dict[str, Any] = added["agent"]
     if json:
-        print_json({"agent": agent, "file": str(path), "inbox_prefix": added["inbox_prefix"]})
+        print_json({"agent": agent, "file": str(path), **{key: added[key] for key in ("inbox_prefix", "nats_url")}})
         return
-    print(f"{path}: the credentials of {agent['name']} ({agent['role']}), for its owner alone")
-    print(f"inbox prefix: {added['inbox_prefix']}; it asks on machete.agent.v1.{agent['name']}.…")
+    _say(added, path)
+
+
+def _say(added: dict[str, Any], path: Path) -> None:
+    name, server = added["agent"]["name"], added["nats_url"].partition(",")[0].strip()
+    print(f"{path}: the credentials of {name} ({added['agent']['role']}), for its owner alone")
+    print(
+        f"It connects to {server} with the inbox prefix {added['inbox_prefix']}, and asks on machete.agent.v1.{name}.…"
+    )
+    print("An example of an agent that does so:")
+    print(f"  python examples/agents/restart_degraded.py {server} {name} {shlex.quote(str(path))}")
 
 
 @app.command("list")

@@ -1,7 +1,6 @@
 """Restarts a tool when it degrades: a whole agent, with nothing but the NATS client.
 
-machete agent add night-watch --role operator
-python examples/agents/restart_degraded.py nats://127.0.0.1:4222 night-watch night-watch.creds
+`machete agent add night-watch --role operator` lets it in, and prints the line that starts it.
 """
 
 import asyncio
@@ -12,8 +11,16 @@ import nats
 
 
 async def main(server: str, name: str, credentials: str) -> None:
-    inbox = f"_INBOX_agent.{name}".encode()
-    client = await nats.connect(server, user_credentials=credentials, inbox_prefix=inbox, max_reconnect_attempts=-1)
+    opened = asyncio.Event()
+
+    async def trouble(problem: Exception) -> None:
+        if not opened.is_set():
+            raise problem  # the first time a mistake; later an outage, after which the client connects again
+        print(problem, file=sys.stderr)
+
+    options = {"inbox_prefix": f"_INBOX_agent.{name}".encode(), "max_reconnect_attempts": -1, "error_cb": trouble}
+    client = await nats.connect(server, user_credentials=credentials, **options)
+    opened.set()
 
     async def ask(door: str, **fields: object) -> dict:
         answer = await client.request(f"machete.agent.v1.{name}.{door}", json.dumps(fields).encode(), timeout=15)
@@ -35,4 +42,9 @@ async def main(server: str, name: str, credentials: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    if len(sys.argv) != 4:
+        sys.exit(f"usage: python {sys.argv[0]} nats://HOST:PORT AGENT AGENT.creds; `machete agent add` prints it all")
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except (OSError, ValueError, nats.errors.Error) as problem:
+        sys.exit(f"not connected to {sys.argv[1]} with {sys.argv[3]}: {problem}")

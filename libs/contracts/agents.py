@@ -61,3 +61,4 @@ class NewAgent(Frozen):
     agent: AgentView
     credentials: str
     inbox_prefix: str = Field(description="What its NATS client has to be given as the prefix of its inboxes.")
+    nats_url: str = Field(description="The NATS servers, as they are reached from the platform's machine; by commas.")

@@ -44,6 +44,11 @@ class Agency:
         self.accounts: Agents
         self.issuer: Issuer | None = None
 
+    @property
+    def nats_url(self) -> str:
+        """Where agents find NATS; not every service sees it under the same address."""
+        return self._settings.agents_nats_url or self._settings.nats_url
+
     async def add(self, name: str, role: Role, issuer: Issuer) -> tuple[Agent, str]:
         """The agent and the text of its credentials file. Raises `AgentExists` and `DatabaseAway`."""
         user = new_user()

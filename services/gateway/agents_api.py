@@ -69,7 +69,12 @@ def add_agents(router: APIRouter, agency: Agency) -> None:
         with _database():
             agent, credentials = await agency.add(body.name, body.role, agency.issuer)
         response.headers["Cache-Control"] = "no-store"
-        return NewAgent(agent=agency.view(agent), credentials=credentials, inbox_prefix=agent_inbox(body.name))
+        return NewAgent(
+            agent=agency.view(agent),
+            credentials=credentials,
+            inbox_prefix=agent_inbox(body.name),
+            nats_url=agency.nats_url,
+        )
 
     @router.delete(
         "/api/v1/agents/{name}",

@@ -25,6 +25,9 @@ class Settings(PlatformSettings):
         description="The seed (SA…) with which the gateway signs which agents may connect to NATS. Without one, "
         "`<data>/nats/issuer.json` is read; where that is missing too, no agent connects.",
     )
+    agents_nats_url: str | None = Field(
+        None, description="The address of NATS that new agents are told, when it is not `MACHETE_NATS_URL`."
+    )
     answers_password: SecretStr | None = Field(
         None,
         description="The password of the NATS user `answers`. Without one, `<data>/nats/credentials.json` is read.",

@@ -31,6 +31,7 @@ async def test_the_file_lets_its_holder_in(stage: Stage, shell: Shell, tmp_path:
     added = await shell.run("agent", "add", "robot", "--role", "operator", "--output", str(path))
     assert added.code == 0, added
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert f"restart_degraded.py {stage.server.url} robot {path}" in added.out
     assert "SEED" not in added.out + added.err
     client = await nats.connect(
         stage.server.url, user_credentials=str(path), inbox_prefix=b"_INBOX_agent.robot", allow_reconnect=False

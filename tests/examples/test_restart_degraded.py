@@ -6,6 +6,8 @@ import ast
 import asyncio
 import json
 import os
+import socket
+import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,9 +17,11 @@ from typing import Any
 import pytest
 
 from deploy.setup.images import BUSYBOX
+from libs.runtime.nats_keys import credentials_file, new_user
 from tests.support.platform import Platform, whole_platform
 from tests.support.platform_tools import Files
 from tests.support.platform_waiting import until
+from tests.support.stage import staged
 
 AGENT = Path(__file__).parents[2] / "examples" / "agents" / "restart_degraded.py"
 MACHETE = Path(sys.executable).with_name("machete")
@@ -101,6 +105,31 @@ async def test_a_tool_that_degrades_is_restarted_by_the_agent_and_is_well_again(
     assert restarts == [f"agent:{NAME}"]
     after = await platform.hand.inspect(install.tool)
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
+
+
+def said_at_once(*arguments: str) -> str:
+    done = subprocess.run([sys.executable, "-I", str(AGENT), *arguments], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+def test_without_arguments_it_says_which_it_takes():
+    assert said_at_once().startswith("usage: ")
+
+
+async def test_what_keeps_it_from_connecting_is_one_line(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        nobody = f"nats://127.0.0.1:{taken.getsockname()[1]}"
+        assert nobody in said_at_once(nobody, NAME, str(tmp_path / "missing.creds"))
+    async with staged() as stage:
+        stranger = tmp_path / "stranger.creds"
+        stranger.write_text(credentials_file(new_user(), "eyJ0.eyJ0.e30"))
+        refused = await asyncio.to_thread(said_at_once, stage.server.url, NAME, str(stranger))
+        assert "uthorization" in refused
+        missing = await asyncio.to_thread(said_at_once, stage.server.url, NAME, str(tmp_path / "missing.creds"))
+        assert "missing.creds" in missing
 
 
 def test_it_is_a_screenful_and_imports_nothing_of_ours():
