@@ -108,7 +108,8 @@ async def test_a_tool_that_degrades_is_restarted_by_the_agent_and_is_well_again(
 
 
 def said_at_once(*arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-I", str(AGENT), *arguments], capture_output=True, text=True, timeout=60)
+    argv = [sys.executable, "-I", str(AGENT), *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     return line
