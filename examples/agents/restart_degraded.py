@@ -47,4 +47,4 @@ if __name__ == "__main__":
     try:
         asyncio.run(main(*sys.argv[1:]))
     except (OSError, ValueError, nats.errors.Error) as problem:
-        sys.exit(f"not connected to {sys.argv[1]} with {sys.argv[3]}: {problem}")
+        sys.exit(f"not connected to {sys.argv[1]} with {sys.argv[3]}: {str(problem) or 'no answer'}")

@@ -18,6 +18,7 @@ import pytest
 
 from deploy.setup.images import BUSYBOX
 from libs.runtime.nats_keys import credentials_file, new_user
+from tests.gateway.doors import door
 from tests.support.platform import Platform, whole_platform
 from tests.support.platform_tools import Files
 from tests.support.platform_waiting import until
@@ -124,7 +125,7 @@ async def test_what_keeps_it_from_connecting_is_one_line(tmp_path: Path):
         taken.bind(("127.0.0.1", 0))
         nobody = f"nats://127.0.0.1:{taken.getsockname()[1]}"
         assert nobody in said_at_once(nobody, NAME, str(tmp_path / "missing.creds"))
-    async with staged() as stage:
+    async with staged() as stage, door(stage, tmp_path / "gateway"):
         stranger = tmp_path / "stranger.creds"
         stranger.write_text(credentials_file(new_user(), "eyJ0.eyJ0.e30"))
         refused = await asyncio.to_thread(said_at_once, stage.server.url, NAME, str(stranger))
