@@ -15,7 +15,7 @@ from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
 from libs.contracts.problems import Failure
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import STATE
-from libs.contracts.tools import Tool, ToolState
+from libs.contracts.tools import ServiceStatus, Tool, ToolState
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.states import States
 from services.orchestrator.domain.engine_events import EngineEvent
@@ -129,7 +129,7 @@ class Watcher:
         if tool is None:
             return
         seen = await self.containers.observe(glance.tool)
-        if glance.action == "recorded" and _judged(tool, seen).state is tool.state:
+        if glance.action == "recorded" and _as_shown(_judged(tool, seen)) == _as_shown(tool):
             return
         await self._say(tool, fence, seen, glance.action, glance)
 
@@ -156,6 +156,11 @@ def _last_of_each(glances: Iterable[Glance]) -> list[Glance]:
         if glance.action != "recorded" or glance.tool not in last:
             last[glance.tool] = glance
     return list(last.values())
+
+
+def _as_shown(tool: Tool) -> tuple[ToolState, str | None, tuple[ServiceStatus, ...]]:
+    """What is said of a tool's containers: the record of a start that failed has them as they were before it."""
+    return tool.state, tool.reason, tool.services
 
 
 def _judged(tool: Tool, seen: Observation) -> Tool:

@@ -12,7 +12,9 @@ from deploy.githost import git
 from tests.support.platform import Platform
 from tests.support.platform_api import Api, Refusal
 from tests.support.platform_checks import fresh
-from tests.support.platform_tools import Files, never_ready, web, with_volume
+from tests.support.platform_stacks import inspected, service, stack
+from tests.support.platform_tools import Files, exits, never_ready, web, with_volume
+from tests.support.platform_waiting import until
 
 OPERATION = {"id", "kind", "tool", "state", "error", "steps", "requested_by", "created_at", "ended_at", "links"}
 TOOL = {"id", "name", "kind", "engine", "state", "reason", "since", "release", "urls", "services"}
@@ -127,6 +129,23 @@ async def test_a_tool_that_is_installed_and_not_started_is_stopped(platform: Pla
     tool = await api.tool(name)
     assert (tool["state"], tool["reason"]) == ("stopped", None)
     assert not await platform.hand.running(tool["id"])
+
+
+@pytest.mark.parametrize("kind", ["container", "stack"])
+async def test_what_ended_while_it_was_started_is_shown_as_ended(platform: Platform, api: Api, kind: str) -> None:
+    """The install had seen its containers before they were started: what the engine shows since then counts."""
+    files = exits(3) if kind == "container" else stack({"app": service("exit 3", restart="no")})
+    name, ended = await installed(platform, files, start=True)
+    assert ended["error"]["code"] == "exited", ended
+
+    (container,) = (await platform.hand.seen(ended["tool"])).containers
+
+    async def as_the_engine_says() -> bool:
+        (shown,) = (await api.tool(name))["services"]
+        seen = (await inspected(platform, container))["State"]
+        return (shown["state"], shown["exit_code"]) == (seen["Status"], seen["ExitCode"]) == ("exited", 3)
+
+    await until(as_the_engine_says, "its container is shown as the engine has it")
 
 
 # Its log.
