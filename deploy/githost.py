@@ -1,4 +1,4 @@
-"""A small Git server on loopback: publishes folders as repositories over HTTP, read-only.
+"""A small Git server: publishes folders as repositories over HTTP, read-only, on loopback unless told otherwise.
 
     python -m deploy.githost examples/hello-web      # prints the address, serves until Ctrl-C
 
@@ -11,7 +11,9 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -20,25 +22,12 @@ from io import BufferedReader
 from pathlib import Path
 from typing import Any, Self, cast
 
+from deploy.gitcommit import commit, git, git_environment
+
 ROUTE = re.compile(r"/([a-z0-9][a-z0-9._-]{0,99})\.git/(info/refs|git-upload-pack)")
 REQUESTS = {("GET", "info/refs"), ("POST", "git-upload-pack")}
 CHUNK = 64 * 1024
 MAX_REQUEST = 16 * 1024**2
-IDENTITY = {"NAME": "MACHETE", "EMAIL": "machete@localhost", "DATE": "2026-01-01T00:00:00Z"}
-
-
-def git_environment(**more: str) -> dict[str, str]:
-    """An environment in which Git reads no configuration but the repository's, and dates every commit alike."""
-    who = {f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in IDENTITY.items()}
-    quiet = {"GIT_CONFIG_NOSYSTEM": "1", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_TERMINAL_PROMPT": "0"}
-    return {"PATH": os.environ["PATH"], "HOME": os.devnull, "LC_ALL": "C", **quiet, **who, **more}
-
-
-def git(*arguments: str, **environment: str) -> str:
-    """What Git answers; raises CalledProcessError, with Git's words in `stderr`."""
-    argv = ["git", *arguments]
-    done = subprocess.run(argv, env=git_environment(**environment), capture_output=True, check=True, text=True)
-    return done.stdout.strip()
 
 
 class GitHost:
@@ -88,22 +77,6 @@ class GitHost:
         commit(repository, folder)
         self.published.add(name)
         return self.url(name)
-
-
-def commit(repository: Path, folder: Path, branch: str = "main") -> str:
-    """The commit on the branch that holds the folder's files; a new one only if they changed."""
-    at = f"--git-dir={repository}"
-    with tempfile.TemporaryDirectory() as scratch:
-        index = str(Path(scratch) / "index")
-        git(at, f"--work-tree={folder}", "add", "--all", "--", ".", GIT_INDEX_FILE=index)
-        tree = git(at, "write-tree", GIT_INDEX_FILE=index)
-    tip = git(at, "for-each-ref", "--format=%(objectname) %(tree)", f"refs/heads/{branch}").split()
-    if tip and tip[1] == tree:
-        return tip[0]
-    parents = ["-p", tip[0]] if tip else []
-    made = git(at, "commit-tree", tree, *parents, "-m", "Publish")
-    git(at, "update-ref", f"refs/heads/{branch}", made)
-    return made
 
 
 class _Server(ThreadingHTTPServer):
@@ -253,23 +226,95 @@ def _headers(output: BufferedReader) -> Iterator[tuple[str, str]]:
         yield name, value.strip()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve folders as read-only Git repositories on loopback.")
-    parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--port", type=int, default=0)
+class FolderHost(GitHost):
+    """Publishes its folders anew whenever somebody comes to fetch: what is fetched is what lies there then."""
+
+    def __init__(self, root: Path, *, port: int, host: str):
+        super().__init__(root, port=port, host=host)
+        self.folders: dict[str, Path] = {}
+        self._publishing = threading.Lock()
+
+    def handler(self) -> type[Handler]:
+        return FolderHandler
+
+    def publish(self, folder: Path, name: str | None = None) -> str:
+        name = name or folder.resolve().name
+        if not folder.is_dir():
+            raise ValueError(f"{folder} is no folder")
+        if self.folders.setdefault(name, folder.resolve()) != folder.resolve():
+            raise ValueError(f"{folder} and {self.folders[name]} would both be published as {name}")
+        return super().publish(folder, name)
+
+    def refresh(self, name: str) -> None:
+        """Raises `ValueError` or `CalledProcessError` where the folder cannot be published any more."""
+        with self._publishing:
+            self.publish(self.folders[name], name)
+
+    @property
+    def address(self) -> str:
+        return super().address.replace("//0.0.0.0:", f"//{_own_address()}:")
+
+
+class FolderHandler(Handler):
+    def serve(self, path: str, query: str) -> None:
+        route = ROUTE.fullmatch(path)
+        host = self.server.host
+        if route is not None and route[2] == "info/refs" and isinstance(host, FolderHost):
+            try:
+                host.refresh(route[1])
+            except (ValueError, OSError, subprocess.CalledProcessError) as problem:
+                sys.stderr.write(f"githost: {_said(problem)}\n")
+                self.refuse(500, "the folder cannot be published")
+                return
+        super().serve(path, query)
+
+
+def _own_address() -> str:
+    """The one that others on the network most likely find this machine at. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
+
+
+def _said(problem: Exception) -> str:
+    if isinstance(problem, subprocess.CalledProcessError):
+        return f"git {problem.cmd[1]} failed: {str(problem.stderr).strip() or problem.returncode}"
+    return str(problem)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.githost",
+        description="Serve folders as read-only Git repositories. What a folder holds when it is fetched is what is "
+        "fetched, as one commit; what its .gitignore names is left out. Ends with Ctrl-C.",
+    )
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="called like the folder")
+    parser.add_argument("--port", type=int, default=0, help="listen on this port (default: any free one)")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="listen on this address (default: 127.0.0.1, this machine alone). Whoever reaches it reads the folders",
+    )
     arguments = parser.parse_args()
     root = Path(tempfile.mkdtemp(prefix="machete-git-"))
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with GitHost(root, port=arguments.port) as host:
+        with FolderHost(root, port=arguments.port, host=arguments.host) as host:
             for folder in arguments.folders:
                 print(host.publish(folder), flush=True)
             signal.pause()
     except KeyboardInterrupt:
-        return
+        return 0
+    except (ValueError, OSError, OverflowError, subprocess.CalledProcessError) as problem:
+        sys.stderr.write(f"githost: {_said(problem)}\n")
+        return 2
     finally:
         shutil.rmtree(root)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -108,3 +108,21 @@ def test_progress_is_told_from_what_is_done() -> None:
     assert git_says.percentage("Receiving objects:  45% (9/20), 1 KiB") == 45
     assert git_says.percentage("Receiving objects: 100% (20/20), done.") is None
     assert git_says.percentage("fatal: 45% of nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("address", "here"),
+    [
+        ("http://127.0.0.1:8000/x", True),
+        ("http://localhost/x", True),
+        ("ssh://git@[::1]:22/x", True),
+        ("https://git.example.org/x", False),
+        ("https://127.example.org/x", False),
+        ("http://10.0.0.7/x", False),
+    ],
+)
+def test_an_address_of_loopback_is_told_to_be_the_installers_own(address: str, here: bool) -> None:
+    url = check_git_url(address, ("http", "https", "ssh"))
+    failed = git_says.failure(["fatal: unable to access: Connection refused"], url)
+    assert failed.code == "git_host_unreachable"
+    assert ("installer runs" in failed.message) is here

@@ -1,6 +1,8 @@
 """The little Git server of demo and tests: it publishes, and can be made to do nothing else."""
 
 import http.client
+import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -8,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.githost import GitHost, git, git_environment
+from deploy.githost import FolderHost, GitHost, git, git_environment
 from tests.support.processes import until
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -124,10 +128,53 @@ def test_a_name_that_is_no_address_is_not_published(host: GitHost, folder: Path,
         host.publish(folder, name)
 
 
+def test_the_program_publishes_what_lies_there_when_it_is_fetched(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with FolderHost(tmp_path / "root", port=0, host="127.0.0.1") as host:
+        url = host.publish(folder)
+        assert cloned(url, tmp_path / "before") == [".gitignore", "Dockerfile"]
+        (folder / "later").write_text("x")
+        assert cloned(url, tmp_path / "after") == [".gitignore", "Dockerfile", "later"]
+        shutil.rmtree(folder)
+        assert status(host, "GET", "/a-tool.git/info/refs?service=git-upload-pack") == 500
+
+
+def test_an_address_that_stands_for_all_is_shown_as_one_to_connect_to(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "root").mkdir()
+    with FolderHost(tmp_path / "root", port=0, host="0.0.0.0") as host:
+        url = host.publish(folder)
+        assert "0.0.0.0" not in url
+        assert cloned(url, tmp_path / "clone") == [".gitignore", "Dockerfile"]
+
+
+def test_the_program_says_in_one_line_what_it_cannot_publish(folder: Path, tmp_path: Path) -> None:
+    odd, twin = tmp_path / "Not A Name", tmp_path / "elsewhere" / "a-tool"
+    odd.mkdir()
+    twin.mkdir(parents=True)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        cases = (
+            ([str(tmp_path / "nowhere")], "nowhere is no folder"),
+            ([str(folder / "Dockerfile")], "Dockerfile is no folder"),
+            ([str(odd)], "cannot be published"),
+            ([str(folder), str(twin)], "both be published as a-tool"),
+            ([str(folder), "--port", port], "in use"),
+            ([str(folder), "--port", "99999"], "0-65535"),
+            ([str(folder), "--host", "192.0.2.77"], "assign"),
+        )
+        for arguments, said in cases:
+            argv = [sys.executable, "-m", "deploy.githost", *arguments]
+            done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+            assert done.returncode == 2
+            (line,) = done.stderr.splitlines()
+            assert said in line
+
+
 async def test_as_a_program_it_prints_the_address_and_ends_on_a_signal(folder: Path, tmp_path: Path) -> None:
     argv = [sys.executable, "-m", "deploy.githost", str(folder)]
-    root = Path(__file__).parents[2]
-    program = subprocess.Popen(argv, cwd=root, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
+    program = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220
     assert program.stdout is not None
     assert cloned(program.stdout.readline().strip(), tmp_path / "clone") == [".gitignore", "Dockerfile"]
     program.terminate()

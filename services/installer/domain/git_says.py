@@ -115,6 +115,11 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
     ),
 )
 
+_UNREACHED_HERE = (
+    "{host} does not answer: that is the machine, or the container, in which MACHETE's installer runs; check the port, "
+    "or give an address at which the server is found from there."
+)
+
 
 def is_unknown_ref(lines: Sequence[str]) -> bool:
     signs = ("couldn't find remote ref", "unadvertised object", "not our ref", "no such remote ref")
@@ -139,9 +144,14 @@ def failure(lines: Sequence[str], url: GitUrl) -> FetchFailed:
     host = (elsewhere[1] if elsewhere else url.host) or "This machine"
     for pattern, code, message in _MEANINGS:
         if re.search(pattern, said, re.IGNORECASE):
-            return FetchFailed(code, message.format(host=host), detail)
+            here = code == "git_host_unreachable" and _is_loopback(host)
+            return FetchFailed(code, (_UNREACHED_HERE if here else message).format(host=host), detail)
     last = next((line for line in reversed(lines) if line.startswith(("fatal:", "error:"))), "it gave no reason")
     return FetchFailed("git_failed", f"Git could not fetch the repository from {host}: {last[:300]}", detail)
+
+
+def _is_loopback(host: str) -> bool:
+    return re.fullmatch(r"(.+\.)?localhost|\[?::1\]?|127(\.\d{1,3}){3}", host, re.IGNORECASE) is not None
 
 
 def token_refused(lines: Sequence[str], origin: str) -> FetchFailed:
