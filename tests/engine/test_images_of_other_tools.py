@@ -41,7 +41,7 @@ def theirs(sdk: docker.APIClient, shared: str, tmp_path_factory: pytest.TempPath
     (folder / "Dockerfile").write_text(f"FROM {IMAGE}\nRUN echo {shared} > {KEPT}\n")
     labels = {"io.machete.instance": shared, "io.machete.tool": OTHER, "io.machete.release": "r9r9r9r9r9r9"}
     reference = f"machete/{shared}/{OTHER}:r9r9r9r9r9r9"
-    assert list(sdk.build(path=str(folder), tag=reference, labels=labels, decode=True))
+    assert list(sdk.build(path=str(folder), tag=reference, labels=labels, decode=True, rm=True, forcerm=True))
     assert labels.items() <= sdk.inspect_image(reference)["Config"]["Labels"].items()
     return reference
 
