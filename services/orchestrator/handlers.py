@@ -151,7 +151,7 @@ class Uninstall:
         with _awaiting_engine():
             async with operation.step("remove"):
                 await operation.guard()
-                await self._remove(command)
+                await self._remove(command, operation)
         return Removed()
 
     async def recover(self, command: UninstallTool, operation: Operation) -> Effect:
@@ -159,16 +159,19 @@ class Uninstall:
         if not await operation.begun("remove"):
             return await _looked_at(self.engine, operation)
         try:
-            await self._remove(command)
+            await self._remove(command, operation)
         except Failure as failure:
             if operation.problem is None:
                 raise Away(failure.message) from failure
             return await _looked_at(self.engine, operation)
         return Removed(completed=operation.problem is None)
 
-    async def _remove(self, command: UninstallTool) -> None:
-        await self.engine.containers.remove(command.tool, images=True, data=command.data)
-        await self.engine.workshop.remove(command.tool, data=command.data)
+    async def _remove(self, command: UninstallTool, operation: Operation) -> None:
+        removed = await self.engine.containers.remove(command.tool, images=True, data=command.data)
+        folder = await self.engine.workshop.remove(command.tool, data=command.data)
+        kept = [*([str(folder)] if folder else []), *(f"the volume {name}" for name in removed.kept)]
+        if kept:
+            await operation.say(f"Its data stays: {', '.join(kept)}. No later install takes it over by itself.")
 
 
 @dataclass(frozen=True)

@@ -32,13 +32,14 @@ class Placed:
 
 @dataclass(frozen=True)
 class Removed:
-    """Names of what was removed, and of what was left because somebody else uses it."""
+    """Names of what was removed, of what was left because somebody else uses it, and of the volumes kept as data."""
 
     containers: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
     volumes: tuple[str, ...] = ()
     images: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
 
 
 class Child(Protocol):
@@ -180,6 +181,6 @@ class Workshop(Protocol):
         """Write down the release beside its source: enough to know the tool by if all streams were lost."""
         ...
 
-    async def remove(self, tool: str, *, data: bool) -> None:
-        """Remove all releases, and with `data` the tool's own files too."""
+    async def remove(self, tool: str, *, data: bool) -> Path | None:
+        """Remove all releases, and with `data` the tool's own files too; the folder of those that stay."""
         ...

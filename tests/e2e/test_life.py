@@ -229,9 +229,14 @@ async def test_uninstall_keeps_the_data_unless_told_otherwise(platform: Platform
     name, ended = await installed(platform, with_volume(), start=True)
     kept = platform.folder_of(ended["tool"]) / "data" / "data" / "precious"
     kept.write_text("mine")
-    await api.done(await api.uninstall(name, data=False))
+    uninstalled = await api.done(await api.uninstall(name, data=False))
     assert kept.read_text() == "mine"
     left = await platform.hand.seen(ended["tool"])
+    lines = [line["text"] for line in await api.all_lines(f"/api/v1/operations/{uninstalled['id']}/log")]
+    (said,) = (line for line in lines if line.startswith("Its data stays: "))
+    assert f" {kept.parent.parent}, " in said
+    (volume,) = left.volumes
+    assert f"the volume {volume}. " in said
     assert not (left.containers)
     assert not (left.images)
     assert not left.networks

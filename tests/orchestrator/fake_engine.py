@@ -199,10 +199,12 @@ class FakeContainers:
         ours = [name for name, whose in self.engine.images.items() if whose == owner] if images else []
         for name in ours:
             del self.engine.images[name]
-        volumes = [volume for volume in self.engine.volumes if volume[:2] == owner] if data else []
+        found = sorted(volume for volume in self.engine.volumes if volume[:2] == owner)
+        volumes, kept = (found, []) if data else ([], found)
         self.engine.volumes -= set(volumes)
         names = tuple(container.spec.name for container in containers)
-        return Removed(names, names, tuple(name for *_, name in volumes), tuple(ours))
+        gone, stays = (tuple(name for *_, name in each) for each in (volumes, kept))
+        return Removed(names, names, gone, tuple(ours), kept=stays)
 
     async def observe(self, tool: str) -> Observation:
         self.engine.called("observe")

@@ -41,14 +41,14 @@ def go_down(folder: Path, depth: int) -> None:
 async def test_folders_of_any_depth_are_looked_through_and_removed(workshop: DiskWorkshop, data: bool):
     folder = filled(workshop)
     go_down(folder / "data", DEPTH)
-    await workshop.remove(TOOL, data=data)
+    assert await workshop.remove(TOOL, data=data) is None
     assert not folder.exists(), "there was no file in it to keep"
 
 
 async def test_files_of_a_tool_stay_unless_its_data_is_to_go(workshop: DiskWorkshop):
     folder = filled(workshop)
     (folder / "data" / "kept").write_text("kept")
-    await workshop.remove(TOOL, data=False)
+    assert await workshop.remove(TOOL, data=False) == folder / "data"
     assert (folder / "data" / "kept").read_text() == "kept"
     assert not (folder / "releases").exists()
     await workshop.remove(TOOL, data=True)

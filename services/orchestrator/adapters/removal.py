@@ -17,17 +17,18 @@ async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, da
     owned = {"filters": names.owned_filter(instance, tool)}
     containers = await remove_containers(engine, instance, tool)
     networks = await engine.call("GET", "/networks", owned)
-    volumes = (await engine.call("GET", "/volumes", owned))["Volumes"] or [] if data else []
+    found = [volume["Name"] for volume in (await engine.call("GET", "/volumes", owned))["Volumes"] or []]
+    volumes, kept = (found, ()) if data else ((), tuple(sorted(found)))
     tags = await _tags(engine, instance, tool) if images else []
     removals = (
         [(network["Name"], path_of("networks", network["Id"])) for network in networks],
-        [(volume["Name"], path_of("volumes", volume["Name"])) for volume in volumes],
+        [(volume, path_of("volumes", volume)) for volume in volumes],
         [(tag, path_of("images", *tag.split("/"))) for tag in tags],
     )
     parts = [await asyncio.gather(*(_delete(engine, name, path) for name, path in part)) for part in removals]
     gone = [tuple(name for name, left in part if not left) for part in parts]
     left = tuple(name for part in parts for name, stays in part if stays)
-    return Removed(containers, *gone, left=left)
+    return Removed(containers, *gone, left=left, kept=kept)
 
 
 async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[str, ...]:

@@ -45,11 +45,12 @@ class DiskWorkshop:
         working.write_text(tool.model_dump_json(indent=2))
         working.replace(target)
 
-    async def remove(self, tool: str, *, data: bool) -> None:
+    async def remove(self, tool: str, *, data: bool) -> Path | None:
         """By programs that go down any depth and follow no link: what lies there is the tool's doing."""
         folder = self.tools / tool
         keeps = not data and (folder / "data").exists() and await self._has_files(folder / "data")
         await self._tell("rm", "-rf", "--", str(folder / "releases" if keeps else folder))
+        return folder / "data" if keeps else None
 
     async def _has_files(self, folder: Path) -> bool:
         return bool(await self._tell("find", str(folder), "!", "-type", "d", "-print", "-quit"))
