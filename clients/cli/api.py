@@ -15,6 +15,8 @@ from clients.cli.place import Place
 
 PATIENCE = 20.0
 TRIES = 4
+# The platform names its routes; whoever sits at a terminal has commands.
+_COMMANDS = {"GET /api/v1/tools": "`machete list`", "GET /api/v1/operations": "`machete operations`"}
 
 
 class Unreachable(Ending):
@@ -117,6 +119,8 @@ def _good(status: int, body: dict[str, Any]) -> dict[str, Any]:
     if 200 <= status < 300:
         return body
     said = str(body.get("detail") or f"the platform answered {status}, and nothing more")
+    for route, command in _COMMANDS.items():
+        said = said.replace(route, command)
     code = REFUSED if 400 <= status < 500 else UNREACHABLE if status in (502, 503, 504) else FAILED
     raise Ending(code, said, str(body.get("code") or f"http_{status}"), body)
 

@@ -102,6 +102,7 @@ def uninstall(
 ) -> None:
     """Remove a tool and all that is its own; its data only with --data."""
     if not yes:
+        _api().get(_tool(name))  # nobody is asked about what is not there
         _confirm(f"Uninstall {name}" + (" and remove its data for good?" if data else "? Its data is kept."))
     _change(lambda api: api.change("DELETE", _tool(name), now=now, data=data), no_wait, json)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from libs.contracts import missing
 from libs.contracts.operations import OperationEnded
 from libs.contracts.principals import Principal, Role
 from libs.contracts.source import Refused, shown
@@ -48,17 +49,13 @@ def no_tool(name: str) -> Problem:
         404,
         "tool_not_found",
         "No such tool",
-        f"there is no tool named {shown(name)}; /api/v1/tools lists those that there are",
+        missing.no_tool(name),
         name=name,
     )
 
 
 def no_operation(operation: str) -> Problem:
-    detail = (
-        f"there is no operation {shown(operation)}: records are kept for 90 days; /api/v1/operations lists those that "
-        "there are"
-    )
-    return Problem(404, "operation_not_found", "No such operation", detail)
+    return Problem(404, "operation_not_found", "No such operation", missing.no_operation(operation))
 
 
 def name_taken(name: str, holder: Reservation) -> Problem:

@@ -7,8 +7,8 @@ import difflib
 from dataclasses import dataclass
 from typing import Any
 
+from libs.contracts import missing
 from libs.contracts.problems import Problem
-from libs.contracts.source import shown
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.ports import Tables, TablesAway, ToolRow
@@ -52,18 +52,12 @@ class Lookup:
     async def no_tool(self, name_or_id: str) -> Refused:
         names = await self.tables.tool_names()
         near = difflib.get_close_matches(name_or_id, names, n=3, cutoff=0.6)
-        hint = f"did you mean {' or '.join(near)}?" if near else "the list of tools has those that there are."
-        detail = {"near": near} if near else None
-        return Refused(404, "tool_not_found", f"There is no tool {shown(name_or_id)}; {hint}", detail)
+        return Refused(404, "tool_not_found", missing.no_tool(name_or_id, near), {"near": near} if near else None)
 
     async def operation(self, id: str) -> OperationEntry:
         operation = await self.tables.operation(id)
         if operation is None:
-            raise Refused(
-                404,
-                "operation_not_found",
-                f"There is no operation {shown(id)}; the list of operations has those that are kept.",
-            )
+            raise Refused(404, "operation_not_found", missing.no_operation(id))
         return operation
 
     async def _in_the_end(self, id: str) -> OperationEntry:

@@ -92,12 +92,21 @@ async def test_lines_for_programs_are_one_object_each(shell: Shell, api: Api, wo
     assert (await shell.run("logs", operation["id"], "--tail", "1")).out == "two\n"
 
 
-@pytest.mark.parametrize("arguments", [["show", "nobody"], ["logs", "nobody"], ["start", "nobody"]])
+@pytest.mark.parametrize(
+    "arguments", [["show", "nobody"], ["logs", "nobody"], ["start", "nobody"], ["uninstall", "nobody"]]
+)
 async def test_what_is_not_there_is_refused_with_exit_code_4(shell: Shell, arguments: list[str]):
     said = await shell.run(*arguments)
     assert said.code == 4
-    assert "nobody" in said.err
+    assert said.err == 'machete: There is no tool "nobody"; `machete list` lists those that there are.\n'
     assert said.out == ""
+
+
+@pytest.mark.parametrize("command", ["show", "logs", "cancel"])
+async def test_an_operation_that_is_not_there_is_refused_in_the_same_words(shell: Shell, command: str):
+    said = await shell.run(command, f"op-{'a' * 26}")
+    assert said.code == 4
+    assert "records are kept for 90 days, and `machete operations` lists them." in said.err
 
 
 @pytest.mark.parametrize("name", ["a;id", "$(id)", "../x", "", "x" * 300, "a/b", "a?now=true", "ä"])
