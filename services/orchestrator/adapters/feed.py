@@ -1,6 +1,7 @@
 """What the engine says by itself: its events, and what containers print."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -58,6 +59,13 @@ class DockerFeed:
     async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
         query: Query = {"tail": count, "stdout": True, "stderr": True, "timestamps": True}
         return LogReader().feed(await self.engine.read("GET", _logs(container_id), query))
+
+    async def ends(self, container_id: str, since: int) -> list[int]:
+        """When it ended since then, in nanoseconds and ascending, as far back as the engine remembers."""
+        filters = {"container": [container_id], "event": ["die"]}
+        query: Query = {"since": engine_time(since), "until": engine_time(time.time_ns()), "filters": filters}
+        async with aclosing(self.engine.json_lines("/events", query)) as events:
+            return sorted([int(event["timeNano"]) async for event in events])
 
     async def _alive(self, path: str, query: Query) -> AsyncGenerator[Any, None]:
         """The endless answer's objects, as long as the engine lives."""

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.last_lines import last_lines
 from services.orchestrator.domain.failures import EngineAway, NotReady, ToolExited
 from services.orchestrator.domain.log_frames import since as engine_time
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
@@ -22,7 +23,6 @@ from services.orchestrator.domain.readiness import (
 from services.orchestrator.domain.specs import ContainerSpec
 
 PROBE_PATIENCE = 5.0
-LAST_LINES = 20
 LATELY = 60 * 1_000_000_000  # nanoseconds
 NO_WAY = "no way to the container"
 PROXY_HANGS_UP = 0.05  # seconds in which the engine's port proxy closes a connection nobody takes
@@ -101,17 +101,14 @@ async def _wanted_memory(engine: Engine, container: str) -> bool:
 
 
 async def _exited(feed: DockerFeed, service: ServiceObservation) -> ToolExited:
-    log = await last_lines(feed, service.container_id)
+    log = await last_lines(feed, service.container_id, ended=True)
     return ToolExited(exit_sentence(service), service.exit_code, service.oom, log)
 
 
 async def _late(feed: DockerFeed, spec: ContainerSpec, service: ServiceObservation, answer: Answer | None) -> NotReady:
     seen = answer.in_words(spec) if answer else "nothing"
-    return NotReady(late_sentence(spec, service.name, seen), seen, await last_lines(feed, service.container_id))
-
-
-async def last_lines(feed: DockerFeed, container: str) -> list[str]:
-    return [line.text for line in await feed.tail_logs(container, LAST_LINES)]
+    log = await last_lines(feed, service.container_id, ended=False)
+    return NotReady(late_sentence(spec, service.name, seen), seen, log)
 
 
 def _target(details: dict[str, Any], spec: ContainerSpec) -> Target | None:

@@ -13,7 +13,8 @@ from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.inspection import Inspected, inspect_container
-from services.orchestrator.adapters.readiness import exit_code, last_lines, wait_until_ready
+from services.orchestrator.adapters.last_lines import last_lines
+from services.orchestrator.adapters.readiness import exit_code, wait_until_ready
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineAway, EngineError, NotReady, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation, from_inspection
@@ -124,7 +125,7 @@ class StackWatch:
         return [seen[id] for id, each in verdicts.items() if each == "wait"]
 
     async def _failed(self, service: ServiceObservation, how: readiness.Verdict, inspected: Inspected) -> Failure:
-        log = await self._last_lines(service)
+        log = await self._last_lines(service, ended=how == "exited")
         if how == "unhealthy":
             said = _health_output(inspected)
             return NotReady(readiness.unhealthy_sentence(service, said), said, log)
@@ -141,12 +142,11 @@ class StackWatch:
             return None
 
     async def _late(self, waiting: list[ServiceObservation], patience: float) -> NotReady:
-        return NotReady(
-            readiness.late_sentence(waiting, patience), waiting[0].health, await self._last_lines(waiting[0])
-        )
+        log = await self._last_lines(waiting[0], ended=False)
+        return NotReady(readiness.late_sentence(waiting, patience), waiting[0].health, log)
 
-    async def _last_lines(self, service: ServiceObservation) -> list[str]:
-        return await last_lines(DockerFeed(self.engine, self.instance), service.container_id)
+    async def _last_lines(self, service: ServiceObservation, *, ended: bool) -> list[str]:
+        return await last_lines(DockerFeed(self.engine, self.instance), service.container_id, ended=ended)
 
     async def _inspected(self) -> list[Inspected]:
         query = {"all": True, "filters": names.containers_filter(self.instance, self.tool)}
