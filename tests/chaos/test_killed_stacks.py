@@ -255,20 +255,21 @@ async def killed_and_replaced(platform: Platform, owner: Process, *, two: bool) 
         await owner.start()
 
 
-@pytest.mark.parametrize(
-    ("kind", "two"), [("network", False), ("container", True)], ids=["started_again", "taken_over"]
-)
+@pytest.mark.parametrize("two", [False, True], ids=["started_again", "taken_over"])
 async def test_killed_while_its_containers_are_made_each_is_made_once_and_its_files_are_its_user_s(
-    platform: Platform, kind: str, two: bool
+    platform: Platform, two: bool
 ) -> None:
-    """As soon as there is the first network, or the first container."""
+    """While Compose reads its file, and again as soon as the first network is there; or the first container."""
     if two:
         await second(platform).start()
     with platform.hand.watching() as happened:
         name, install = await begun(platform, of_many())
+        if not two:
+            await fast(lambda: composing(platform, install.tool, "config"))
+            await killed_and_replaced(platform, platform.processes["orchestrator"], two=two)
         clients = await fast(lambda: composing(platform, install.tool, "create"))
         owner = parent_among(platform.replicas("orchestrator"), clients)
-        await fast(lambda: made(platform, kind, install.tool))
+        await fast(lambda: made(platform, "container" if two else "network", install.tool))
         await killed_and_replaced(platform, owner, two=two)
         await succeeded(platform, install)
         await platform.api.done(install)
@@ -323,14 +324,3 @@ async def test_what_is_asked_of_a_stack_while_nobody_works_on_it_is_done(platfor
         assert isinstance(await platform.ended(cancelled), OperationCancelled)
         assert_one_end(await platform.record(cancelled))
         await platform.is_gone(cancelled.tool)
-
-
-async def test_killed_while_compose_reads_a_stack_no_file_of_that_is_left(platform: Platform) -> None:
-    _, install = await begun(platform, stack({"web": waits()}))
-    await fast(lambda: composing(platform, install.tool, "config"))
-    await killed(platform, platform.processes["orchestrator"])
-    await platform.processes["orchestrator"].start()
-    await succeeded(platform, install)
-    await no_child_is_left(platform)
-    no_file_is_left(platform)
-    await removed(platform, install.body["operation"]["tool_name"], install.tool)
