@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from libs.contracts.tools import Tool
+from services.orchestrator.domain.builds import already_there
 from services.orchestrator.domain.plan import build_spec, container_spec
 from services.orchestrator.ports import Builder, Containers, Workshop, always
 
@@ -26,6 +27,8 @@ class SingleContainers:
         source = await self.workshop.source(tool)
         spec = build_spec(self.instance, tool, source, self.arguments)
         image = await self.builder.build(spec, log, alive=alive)
+        if image.reused:
+            await log([already_there([image.reference])])
         return tool.model_copy(update={"release": tool.release.model_copy(update={"image": image.reference})})
 
     async def prepare(self, tool: Tool, alive: Callable[[], bool] = always) -> None:

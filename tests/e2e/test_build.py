@@ -24,6 +24,13 @@ async def installed(platform: Platform, files: Files | None = None, **body: Any)
     return name, accepted.tool
 
 
+def a_stack() -> Files:
+    files = web("of a stack")
+    del files["machete.yml"]
+    files["compose.yaml"] = b"services:\n  web:\n    build: .\n    ports: ['8080']\n"
+    return files
+
+
 async def prune(platform: Platform, tool: str) -> str:
     """As a person does who makes room on the disk: the container and its image. Returns the image's name."""
     (image,) = (await platform.hand.seen(tool)).images
@@ -60,6 +67,16 @@ async def test_a_tool_whose_image_was_pruned_does_not_start_until_it_is_built_ag
     assert (await api.tool(name))["state"] == "running"
 
 
+@pytest.mark.parametrize("kind", ["container", "stack"])
+async def test_a_build_that_has_nothing_to_do_says_so(platform: Platform, api: Api, kind: str) -> None:
+    name, tool = await installed(platform, web() if kind == "container" else a_stack())
+    (image,) = (await platform.hand.seen(tool)).images
+    accepted = await api.build(name)
+    assert (await api.done(accepted))["state"] == "succeeded"
+    (line,) = await api.all_lines(f"/api/v1/operations/{accepted.operation}/log")
+    assert line["text"] == f"the image {image} of this release is there already: nothing to build"
+
+
 async def test_a_running_tool_goes_on_in_its_container_while_it_is_built_again(platform: Platform, api: Api) -> None:
     name, tool = await installed(platform, web("steady"), start=True)
     before, container = await api.tool(name), (await platform.hand.inspect(tool))["Id"]
@@ -77,10 +94,7 @@ async def test_a_running_tool_goes_on_in_its_container_while_it_is_built_again(p
 
 @pytest.mark.parametrize("running", [False, True])
 async def test_a_stack_is_built_again_as_well(platform: Platform, api: Api, running: bool) -> None:
-    files = web("of a stack")
-    del files["machete.yml"]
-    files["compose.yaml"] = b"services:\n  web:\n    build: .\n    ports: ['8080']\n"
-    name, tool = await installed(platform, files, start=running)
+    name, tool = await installed(platform, a_stack(), start=running)
     (image,) = (await platform.hand.seen(tool)).images
     before, containers = await api.tool(name), await platform.hand.running(tool)
     assert (before["kind"], before["state"]) == ("stack", "running" if running else "stopped")

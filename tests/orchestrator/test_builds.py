@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
+from services.orchestrator.domain.builds import BuildLog, already_there, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import BuildFailed, EngineAway
 from services.orchestrator.domain.names import cache_namespace
 from services.orchestrator.domain.specs import BuildSpec
@@ -121,3 +121,7 @@ def test_every_tool_has_a_build_cache_of_its_own_that_another_cannot_name():
     names = {cache_namespace(instance, tool) for instance in ("one", "two") for tool in ("web-abc234", "web-abc235")}
     assert len(names) == 4
     assert all(re.fullmatch(r"[0-9a-f]{32}", name) for name in names)
+
+
+def test_a_build_with_nothing_to_do_names_what_is_there():
+    assert already_there(["b", "a", "b"]) == "the images a, b of this release are there already: nothing to build"

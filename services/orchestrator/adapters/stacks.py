@@ -22,6 +22,7 @@ from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.together import all_of, unless
 from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain import names
+from services.orchestrator.domain.builds import already_there
 from services.orchestrator.domain.failures import (
     EngineError,
     is_about_overlap,
@@ -86,6 +87,8 @@ class DockerStacks:
         made_here = {service.image for service in resolved.services if service.name in resolved.built}
         if to_pull := [each.name for each in resolved.services if each.name in absent and each.image not in made_here]:
             await self.compose.pull(project, to_pull, log, alive)
+        if not absent:
+            await log([already_there(service.image for service in resolved.services)])
         await self._written(stack, config, "config.json")
         return config, resolved
 

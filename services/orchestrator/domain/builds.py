@@ -2,7 +2,7 @@
 
 import re
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
@@ -70,6 +70,13 @@ def build_environment(reach: Mapping[str, str], home: str, path: str) -> dict[st
 def readable(text: str) -> str:
     """Without colours, cursor movements and other control characters, which a log must not carry on."""
     return text if text.isprintable() else _CONTROLS.sub("", _ESCAPES.sub("", text))
+
+
+def already_there(images: Iterable[str]) -> str:
+    """What the log of a build says in which there was nothing to do, that it be not taken for one that was lost."""
+    several = sorted(set(images))
+    which, are = ("images", "are") if len(several) > 1 else ("image", "is")
+    return f"the {which} {', '.join(several)} of this release {are} there already: nothing to build"
 
 
 class BuildLog:
