@@ -14,7 +14,7 @@ import json
 import os
 import random
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +66,7 @@ class Platform:
     nats_url: str = ""
     nats: NatsServer | None = None
     processes: dict[str, Process] = field(default_factory=dict[str, Process])
+    program: Sequence[str] = ("services",)  # what a service is started as: a module and its first words
 
     # Its parts.
 
@@ -73,7 +74,7 @@ class Platform:
         """Another replica of a service, not yet started."""
         count = sum(name.split("-")[0] == service for name in self.processes)
         name = service if not count else f"{service}-{count + 1}"
-        argv = [sys.executable, "-m", "services", service]
+        argv = [sys.executable, "-m", *self.program, service]
         return self._process(name, argv, environment)
 
     def add_whole(self) -> Process:

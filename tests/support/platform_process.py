@@ -8,7 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,15 @@ class Process:
         """kill -9, and started again as whoever supervises it does."""
         await self.kill()
         await self.start()
+
+    @contextmanager
+    def given(self, environment: Mapping[str, str]) -> Generator[None]:
+        """What is launched inside the block gets this too."""
+        before, self._environment = self._environment, {**self._environment, **environment}
+        try:
+            yield
+        finally:
+            self._environment = before
 
     async def kill(self) -> None:
         await self._end(signal.SIGKILL)

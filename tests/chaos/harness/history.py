@@ -45,7 +45,8 @@ class Stored:
 class Said:
     """An event of a record. `what` is accepted, started, cancel-requested, succeeded, failed or cancelled.
 
-    Of an end: the `fence` it answers, its `effect`, and the tool's new `state` and whether it `wants` to run.
+    Of a start: `by` which worker. Of an end: the `fence` it answers, `effect`, the new `state` of the tool, whether it
+    `wants` to run.
     """
 
     sequence: int
@@ -59,6 +60,7 @@ class Said:
     state: str | None = None
     wants: bool = False
     code: str | None = None
+    by: str = ""
 
 
 @dataclass(frozen=True)

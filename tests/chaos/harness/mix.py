@@ -12,12 +12,16 @@ from libs.contracts.operations import Kind
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 # How often each is asked of a tool that is there, as far as the mix can know; one that is not is installed.
-WEIGHTS: Mapping[Kind, int] = MappingProxyType({"start": 6, "stop": 5, "restart": 4, "build": 2, "uninstall": 2})
+WEIGHTS: Mapping[Kind, int] = MappingProxyType(
+    {"start": 6, "stop": 5, "restart": 4, "build": 2, "uninstall": 2, "install": 1}
+)
 BLIND = 0.03  # the share of commands that ask for anything at all, sensible or not
 NOW = 0.3
 CANCELLED = 0.12
 REPEATED = 0.12
 AT_ONCE = 0.1
+STRAY = 0.2  # the share of commands that another client sends than the one that mostly sends this tool's
+HESITATION = 1.5  # the most seconds between a request and its cancelling
 STARTED = 0.6
 WITH_DATA = 0.5
 FAR = 12  # the most orders of a client between a request and its late repetition
@@ -29,6 +33,7 @@ class Order:
 
     `key` is its Idempotency-Key, under which it is tried again, in turn at the `gateways` (numbers). `at_once` is how
     often it is sent at the same time. `cancels` and `repeats` are numbers of orders; a repetition is else its equal.
+    `wait` is seconds before it is sent.
     """
 
     number: int
@@ -43,6 +48,7 @@ class Order:
     start: bool = False
     cancels: int | None = None
     repeats: int | None = None
+    wait: float = 0.0
 
 
 @dataclass
@@ -55,7 +61,9 @@ class _Mixer:
     there: set[str] = field(default_factory=set[str])
 
     def add(self) -> None:
-        client = self.dice.randrange(self.clients)
+        name = self.dice.choice(self.names)
+        stray = self.dice.random() < STRAY
+        client = self.dice.randrange(self.clients) if stray else self.names.index(name) % self.clients
         mine = [order for order in self.orders[-FAR * self.clients :] if order.client == client]
         requests = [order for order in mine if order.cancels is None]
         luck = self.dice.random()
@@ -64,10 +72,9 @@ class _Mixer:
         elif requests and luck < CANCELLED + REPEATED:
             self._repeat(self.dice.choice(requests))
         else:
-            self._ask(client)
+            self._ask(client, name)
 
-    def _ask(self, client: int) -> None:
-        name = self.dice.choice(self.names)
+    def _ask(self, client: int, name: str) -> None:
         kind = self._kind(name)
         number = len(self.orders)
         order = Order(
@@ -100,7 +107,8 @@ class _Mixer:
 
     def _cancel(self, client: int, order: Order) -> None:
         number = len(self.orders)
-        wish = Order(number, client, order.kind, order.name, "", self._gateways(), cancels=order.number)
+        wait = round(self.dice.uniform(0, HESITATION), 2)
+        wish = Order(number, client, order.kind, order.name, "", self._gateways(), cancels=order.number, wait=wait)
         self.orders.append(wish)
 
     def _repeat(self, order: Order) -> None:

@@ -1,0 +1,220 @@
+"""Faults, done to the real parts of a stage; each says when it began and when all it took away was given back."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import docker.errors
+
+from libs.contracts.streams import COMMANDS, TASKS
+from tests.chaos.harness.disks import filled
+from tests.chaos.harness.history import Fault
+from tests.chaos.harness.plan import Planned
+from tests.chaos.harness.stage import Stage
+from tests.support.platform_process import Process
+
+# Holds the lock that writers need until its input ends.
+HOLD = """
+import sqlite3, sys
+held = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=10)
+held.execute("BEGIN EXCLUSIVE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+AHEAD = "+1h"
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
+Thing = TypeVar("Thing")
+Done = Callable[[Planned], Awaitable[tuple[str, str | None] | None]]
+
+
+class Faults:
+    """`add` is given each fault that was done, with times from `now`."""
+
+    def __init__(self, stage: Stage, now: Callable[[], float], add: Callable[[Fault], None]) -> None:
+        self._stage = stage
+        self._now = now
+        self._add = add
+        self._busy: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ways: dict[str, Done] = {
+            "kill": self._kill,
+            "pause": self._pause,
+            "cut": self._cut,
+            "nats-killed": self._nats_killed,
+            "consumer-deleted": self._consumer_deleted,
+            "engine-cut": self._engine_cut,
+            "container-killed": self._container_killed,
+            "container-removed": self._container_removed,
+            "database-locked": self._database_locked,
+            "database-lost": self._database_lost,
+            "disk-full": self._disk_full,
+            "clock-wrong": self._clock_wrong,
+        }
+
+    async def do(self, planned: Planned) -> None:
+        """Returns when it is over. What cannot be done now, because there is nothing to do it to, is left out."""
+        began = self._now()
+        done = await self._ways[planned.kind](planned)
+        if done is not None:
+            target, tool = done
+            service = target.split("-")[0]
+            kind = planned.kind if planned.target == planned.kind else f"{planned.kind} {service}"
+            self._add(Fault(kind, target, began, self._now(), tool))
+
+    # Processes.
+
+    async def _kill(self, planned: Planned) -> tuple[str, None]:
+        process = self._replica(planned)
+        async with self._busy[process.name]:
+            await process.kill()
+            await asyncio.sleep(planned.seconds)
+            await self._stage.bring_up(process)
+        return process.name, None
+
+    async def _pause(self, planned: Planned) -> tuple[str, None]:
+        process = self._replica(planned)
+        async with self._busy[process.name]:
+            await process.pause()
+            await asyncio.sleep(planned.seconds)
+            process.wake()
+        return process.name, None
+
+    async def _cut(self, planned: Planned) -> tuple[str, None]:
+        process = self._replica(planned)
+        async with self._busy[process.name]:
+            self._stage.lines[process.name].cut()
+            await asyncio.sleep(planned.seconds)
+            self._stage.lines[process.name].mend()
+        return process.name, None
+
+    async def _clock_wrong(self, planned: Planned) -> tuple[str, None]:
+        """One life of a process an hour ahead of everybody else."""
+        process = self._replica(planned)
+        wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": AHEAD, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        async with self._busy[process.name]:
+            await process.kill()
+            with process.given(wrong):
+                await self._stage.bring_up(process)
+            await asyncio.sleep(planned.seconds)
+            await process.kill()
+            await self._stage.bring_up(process)
+        return process.name, None
+
+    def _replica(self, planned: Planned) -> Process:
+        return _chosen(self._stage.platform.replicas(planned.target), planned)
+
+    # NATS and the engine.
+
+    async def _nats_killed(self, planned: Planned) -> tuple[str, None]:
+        nats = self._stage.platform.nats
+        assert nats is not None
+        async with self._busy["nats"]:
+            await nats.kill()
+            await asyncio.sleep(planned.seconds)
+            await nats.start()
+        return "nats", None
+
+    async def _consumer_deleted(self, planned: Planned) -> tuple[str, None]:
+        both = [(stream.name, each.name) for stream in (COMMANDS, TASKS) for each in stream.consumers]
+        stream, consumer = _chosen(both, planned)
+        async with self._busy["nats"]:
+            await self._stage.platform.bus.jetstream.delete_consumer(stream, consumer)
+        return consumer, None
+
+    async def _engine_cut(self, planned: Planned) -> tuple[str, None]:
+        async with self._busy["engine"]:
+            await self._stage.engine.cut()
+            await asyncio.sleep(planned.seconds)
+            await self._stage.engine.mend()
+        return "engine", None
+
+    async def _container_killed(self, planned: Planned) -> tuple[str, str] | None:
+        return await self._by_hand(planned, self._stage.platform.hand.kill)
+
+    async def _container_removed(self, planned: Planned) -> tuple[str, str] | None:
+        return await self._by_hand(planned, self._stage.platform.hand.remove)
+
+    async def _by_hand(self, planned: Planned, hurt: Callable[[str], Awaitable[None]]) -> tuple[str, str] | None:
+        running = await self._stage.platform.hand.running()
+        if not running:
+            return None
+        prefix = f"machete-{self._stage.platform.instance}-"
+        tool = _chosen(running, planned).removeprefix(prefix)
+        try:
+            await hurt(tool)
+        except docker.errors.APIError:
+            return None  # it ended, or is being removed, since we looked
+        return "container", tool
+
+    # Files.
+
+    async def _database_locked(self, planned: Planned) -> tuple[str, None]:
+        name, path = self._database(planned)
+        async with self._busy[name], _held(path):
+            await asyncio.sleep(planned.seconds)
+        return name, None
+
+    async def _database_lost(self, planned: Planned) -> tuple[str, None]:
+        process = _chosen(self._stage.platform.replicas("status"), planned)
+        path = self._stage.status_database(process.name)
+        async with self._busy[process.name]:
+            await process.kill()
+            for file in path.parent.glob(f"{path.name}*"):
+                file.unlink()
+            await self._stage.bring_up(process)
+        return process.name, None
+
+    async def _disk_full(self, planned: Planned) -> tuple[str, None]:
+        name = _chosen(sorted(self._stage.homes), planned)
+        with filled(self._stage.homes[name]):
+            await asyncio.sleep(planned.seconds)
+        return name, None
+
+    def _database(self, planned: Planned) -> tuple[str, Path]:
+        """Those of the status replicas."""
+        process = _chosen(self._stage.platform.replicas("status"), planned)
+        return process.name, self._stage.status_database(process.name)
+
+
+def _chosen(several: Sequence[Thing], planned: Planned) -> Thing:
+    return several[int(planned.pick * len(several))]
+
+
+@asynccontextmanager
+async def _held(path: Path) -> AsyncGenerator[None]:
+    """Another process holds the database's lock inside the block."""
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-I", "-c", HOLD, str(path), stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert holder.stdin is not None
+    assert holder.stdout is not None
+    try:
+        async with asyncio.timeout(15):
+            assert await holder.stdout.readline() == b"held\n", f"{path} could not be locked"
+        yield
+    finally:
+        holder.stdin.close()
+        await holder.wait()
+
+
+class Run:
+    """The plan carried out: each fault once its time has come, and the rest as soon as all commands are done."""
+
+    def __init__(self, faults: Faults, plan: Sequence[Planned], reached: Callable[[int], Awaitable[None]]) -> None:
+        self._faults = faults
+        self._plan = plan
+        self._reached = reached
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for planned in self._plan:
+                await self._reached(planned.after)
+                if planned.along:
+                    group.create_task(self._faults.do(planned))
+                else:
+                    await self._faults.do(planned)
