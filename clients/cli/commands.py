@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from clients.cli import agents, place
+from clients.cli import agents, place, rebuild
 from clients.cli.api import Api
 from clients.cli.exits import INTERRUPTED, MEANINGS, USAGE, Ending
 from clients.cli.output import note, print_json
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 
 app.add_typer(agents.app, name="agent")
+app.add_typer(rebuild.app, name="rebuild")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the end of it.")]
@@ -207,12 +208,13 @@ def _change(ask: Callable[[Api], dict[str, Any]], no_wait: bool, json: bool, wan
         return
     if not json:
         views.show_accepted(accepted)
+    watcher = Watcher(api, operation, quiet=json)
     try:
-        ended = Watcher(api, operation, quiet=json).until_ended()
+        ended = watcher.until_ended()
     except KeyboardInterrupt:
         note(goes_on(operation))
         raise typer.Exit(INTERRUPTED) from None
-    print_json(ended) if json else views.show_end(api, ended, wanted)
+    print_json(ended) if json else views.show_end(api, ended, wanted, watcher.transcript)
     raise typer.Exit(exit_code(ended) if wanted == "succeeded" else int(ended["state"] != wanted))
 
 

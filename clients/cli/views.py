@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from clients.cli.api import Api
 from clients.cli.exits import Ending
 from clients.cli.output import ago, console, facts, note, print_json, print_json_line, safe, table
+
+if TYPE_CHECKING:
+    from clients.cli.transcript import Transcript
 
 MOST_OF_A_LOG = 20
 COLORS = ("cyan", "yellow", "green", "magenta", "blue", "red")
@@ -107,8 +110,8 @@ def show_accepted(accepted: dict[str, Any]) -> None:
         print(safe(f"waits for {', '.join(waiting)}"), flush=True)
 
 
-def show_end(api: Api, operation: dict[str, Any], wanted: str) -> None:
-    """How it ended: where the tool answers now, or what went wrong."""
+def show_end(api: Api, operation: dict[str, Any], wanted: str, transcript: Transcript) -> None:
+    """How it ended: where the tool answers now, or what went wrong, as far as it was not shown before."""
     from rich.text import Text
 
     kind, name, state = operation["kind"], operation["tool_name"], operation["state"]
@@ -117,10 +120,7 @@ def show_end(api: Api, operation: dict[str, Any], wanted: str) -> None:
     if state == "succeeded" and kind in ("install", "start", "restart"):
         _show_address(api, operation)
     if operation["error"] and state != wanted:
-        note(_said(operation["error"]))
-        detail = operation["error"].get("detail") or {}
-        _show_lines(detail.get("faults"))
-        _show_lines(detail.get("log"))
+        _show_error(operation["error"], transcript)
 
 
 def _show_address(api: Api, operation: dict[str, Any]) -> None:
@@ -134,11 +134,21 @@ def _show_address(api: Api, operation: dict[str, Any]) -> None:
         print(safe(f"{tool['name']} is installed; `machete start {tool['name']}` runs it"), flush=True)
 
 
-def _show_lines(lines: Any) -> None:
-    """What a failure's detail has of a log or of single faults, unless it is no list of lines."""
-    if isinstance(lines, list):
-        for line in lines[-MOST_OF_A_LOG:]:
-            note(f"  {line}")
+def _show_error(error: dict[str, Any], transcript: Transcript) -> None:
+    """Single faults go instead of the sentence that has the first of them."""
+    detail = error.get("detail") or {}
+    faults, log = (_lines(detail.get(name)) for name in ("faults", "log"))
+    if faults and error["message"].startswith(faults[0]):
+        note(f"{error['code']}: {faults.pop(0)}")
+    else:
+        note(_said(error))
+    for line in faults if transcript.has_told(log) else [*faults, *log[-MOST_OF_A_LOG:]]:
+        note(f"  {line}")
+
+
+def _lines(found: Any) -> list[str]:
+    """What a failure's detail has under a name, unless it is no list of lines."""
+    return [str(line) for line in cast("list[Any]", found)] if isinstance(found, list) else []
 
 
 def show_lines(lines: Iterator[dict[str, Any]], tail: int | None, *, services: Sequence[str] = (), json: bool) -> None:

@@ -68,6 +68,32 @@ async def test_a_failed_operation_is_exit_code_1_with_its_reason_and_last_lines(
     assert "make: *** [all] Error 2" in said.err
 
 
+async def test_what_was_shown_as_it_happened_is_not_said_again_at_the_end(shell: Shell, api: Api, worker: Worker):
+    running = await shell.begin("install", URL, "--name", "told-once")
+    work = await worker.begin(await newest(api, "told-once"))
+    await work.step("build")
+    await work.say("make: *** [all] Error 2")
+    await work.step("build", "failed")
+    await work.say("The build failed: its last lines say why.")
+    await work.fail("build_failed", "The build failed: its last lines say why.", {"log": ["make: *** [all] Error 2"]})
+    said = await running.end()
+    assert said.err == "build_failed: The build failed: its last lines say why.\n"
+    assert said.out.splitlines()[1:] == [
+        "● build: running",
+        "  make: *** [all] Error 2",
+        "● build: failed",
+        "install told-once: failed",
+    ]
+
+
+async def test_several_mistakes_are_said_one_a_line_and_each_once(shell: Shell, api: Api, worker: Worker):
+    running = await shell.begin("install", URL, "--name", "mistaken")
+    work = await worker.begin(await newest(api, "mistaken"))
+    faults = ["machete.yml:3: no port", "machete.yml:4: no path"]
+    await work.fail("manifest_invalid", "machete.yml:3: no port (and 1 more)", {"faults": faults})
+    assert (await running.end()).err == "manifest_invalid: machete.yml:3: no port\n  machete.yml:4: no path\n"
+
+
 async def test_interrupted_it_says_that_the_operation_goes_on_and_how_to_end_it(shell: Shell, api: Api):
     running = await shell.begin("install", URL, "--name", "left-alone")
     operation = await newest(api, "left-alone")
