@@ -124,6 +124,8 @@ class Stop:
     engine: Engine
 
     async def act(self, command: StopTool, operation: Operation) -> Effect:
+        if await _came_to_nothing(command, operation):
+            return Untouched()
         tool = _installed(command, operation)
         with _awaiting_engine():
             async with operation.step("stop"):
@@ -147,6 +149,8 @@ class Uninstall:
 
     async def act(self, command: UninstallTool, operation: Operation) -> Effect:
         """A broken tool can be uninstalled too: nothing here asks what state it is in."""
+        if await _came_to_nothing(command, operation):
+            return Untouched()
         _installed(command, operation)
         with _awaiting_engine():
             async with operation.step("remove"):
@@ -230,6 +234,14 @@ def _installed(command: ToolCommand, operation: Operation) -> Tool:
         way_out = "" if isinstance(command, UninstallTool) else f"; install it again to {command.action} it"
         raise Failure("tool_gone", f"{command.tool_name} is not installed any more{way_out}.")
     return operation.before
+
+
+async def _came_to_nothing(command: ToolCommand, operation: Operation) -> bool:
+    """Whether a command with `now` has what it asks for: the install that it cut short has left no tool."""
+    if not command.overtakes or not await operation.install_undone():
+        return False
+    await operation.say(f"{command.tool_name} was not installed to its end: nothing is left to {command.action}.")
+    return True
 
 
 async def _stopped_again(engine: Engine, command: ToolCommand, operation: Operation) -> Effect:

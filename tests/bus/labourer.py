@@ -36,7 +36,7 @@ from libs.contracts.tools import (
 )
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.delivery import Delivery
-from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed
+from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker
@@ -232,6 +232,8 @@ class Labour:
 
     async def act(self, command: ToolCommand, operation: Operation) -> Effect:
         job = self.labourer.orders.job(command.tool_name)
+        if command.overtakes and await operation.install_undone():
+            return Untouched()
         if operation.before is None:
             raise Failure("tool_gone", f"{command.tool_name} is not installed any more.")
         if job.away is not None and job.away.exists():

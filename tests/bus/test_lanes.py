@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
 from libs.contracts.tools import ToolCommand
 from tests.bus.hub import Hub, on_both_servers
@@ -105,7 +107,8 @@ async def test_an_uninstall_now_reaches_an_install_that_the_gateway_has_not_acce
     hub.hire("installer", "late")
     never_begun, gone = await hub.settled()
     assert isinstance(never_begun, OperationCancelled)
-    assert isinstance(gone, OperationFailed)
+    assert isinstance(gone, OperationSucceeded)
+    assert gone.effect == "none"
     assert await hub.name_holder("lathe") is None
 
 
@@ -122,6 +125,48 @@ async def test_a_command_behind_the_uninstall_of_its_tool_fails(hub: Hub):
     state = await hub.state(tool.id)
     assert state is not None
     assert state.state is None
+
+
+@pytest.mark.parametrize("action", ["stop", "uninstall"])
+@pytest.mark.parametrize("now", [False, True])
+async def test_a_command_behind_an_install_that_comes_to_nothing_has_what_it_asks_for_if_it_is_to_be_now(
+    hub: Hub, action: str, now: bool
+):
+    hub.hire("installer", "installer", jobs={"lathe": Job(seconds=60)})
+    hub.hire("orchestrator", "orchestrator")
+    lathe = install("lathe")
+    await hub.submit(lathe)
+    await hub.acting(lathe)
+    behind = command(action, lathe.tool, "lathe", now=now)
+    await hub.submit(behind)
+    if not now:
+        await hub.cancel(lathe)
+    cancelled, ended = await hub.settled()
+    assert isinstance(cancelled, OperationCancelled)
+    if now:
+        assert isinstance(ended, OperationSucceeded)
+        assert ended.effect == "none"
+    else:
+        assert isinstance(ended, OperationFailed)
+        assert ended.error.code == "tool_gone"
+    state = await hub.state(lathe.tool)
+    assert state is not None
+    assert state.state is None
+    assert await hub.name_holder("lathe") is None
+
+
+@pytest.mark.parametrize("action", ["stop", "uninstall"])
+async def test_a_command_now_that_comes_too_late_to_keep_its_tool_from_being_uninstalled_fails(hub: Hub, action: str):
+    tool = await hub.installed("lathe")
+    hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=60, too_late=True)})
+    uninstall = command("uninstall", tool.id, tool.name)
+    await hub.submit(uninstall)
+    await hub.acting(uninstall)
+    await hub.submit(command(action, tool.id, tool.name, now=True))
+    done, failed = await hub.settled()
+    assert isinstance(done, OperationSucceeded)
+    assert isinstance(failed, OperationFailed)
+    assert failed.error.code == "tool_gone"
 
 
 @on_both_servers

@@ -13,7 +13,7 @@ from tests.support.platform import Platform
 from tests.support.platform_api import Api, Refusal
 from tests.support.platform_checks import fresh
 from tests.support.platform_stacks import inspected, service, stack
-from tests.support.platform_tools import Files, exits, never_ready, web, with_volume
+from tests.support.platform_tools import Files, exits, gated, never_ready, web, with_volume
 from tests.support.platform_waiting import until
 
 OPERATION = {"id", "kind", "tool", "state", "error", "steps", "requested_by", "created_at", "ended_at", "links"}
@@ -203,6 +203,19 @@ async def test_a_tool_is_stopped_started_and_restarted_and_keeps_its_address(pla
     await after("start", "running")
     await after("stop", "stopped")
     await after("stop", "stopped")
+
+
+@pytest.mark.parametrize("action", ["stop", "uninstall"])
+async def test_what_cuts_an_install_short_has_what_it_asks_for(platform: Platform, api: Api, action: str) -> None:
+    gate, name = fresh("gate"), fresh("short")
+    install = await api.install(name, platform.forge.tool(gate, gated(platform.gate, gate)), start=True)
+    await platform.gate.reached(gate)
+    now = await getattr(api, action)(name, now=True)
+    assert (await api.done(now))["state"] == "succeeded"
+    assert (await api.done(install))["state"] == "cancelled"
+    (line,) = await api.all_lines(f"/api/v1/operations/{now.operation}/log")
+    assert line["text"] == f"{name} was not installed to its end: nothing is left to {action}."
+    await platform.is_gone(install.tool)
 
 
 # Uninstall.

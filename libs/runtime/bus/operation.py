@@ -15,12 +15,13 @@ from libs.contracts.problems import Failure, Problem
 from libs.contracts.streams import EVENTS, TASKS
 from libs.contracts.subjects import STEP
 from libs.contracts.tasks import Task, TaskEnded
-from libs.contracts.tools import Tool
+from libs.contracts.tools import InstallTool, Tool
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.logs import LogWriter
-from libs.runtime.bus.records import Records
+from libs.runtime.bus.records import Record, Records
 from libs.runtime.bus.signals import Signals, woken
+from libs.runtime.bus.states import States
 from libs.runtime.bus.timing import Timing
 
 
@@ -146,6 +147,12 @@ class Operation:
         async for kept in self.bus.each(EVENTS, subject):
             if (message := kept.message()) is not None:
                 yield message
+
+    async def install_undone(self) -> bool:
+        """Whether there is no tool because its install was cancelled or failed, and not because it was uninstalled."""
+        last = await States(self.bus).last_operation(self.tool) if self.before is None else None
+        record = await self.records.read(self.tool, last) if last is not None else Record()
+        return record.accepted is not None and record.accepted.kind == InstallTool.action
 
     async def ask(self, kind: type[Task], **given: Any) -> Tool | None:
         """Another service's part of this operation, done: its view of the tool. Raises `Failure` with its problem.

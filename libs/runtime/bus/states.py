@@ -29,6 +29,11 @@ class States:
         recorded, _ = await self._last(tool)
         return (recorded.state, recorded.fence) if recorded is not None else (None, 0)
 
+    async def last_operation(self, tool: str) -> str | None:
+        """The operation that its last record is of."""
+        recorded, _ = await self._last(tool)
+        return recorded.operation if recorded is not None else None
+
     async def all(self) -> list[ToolRecorded]:
         """Of every tool that ever was, its last record."""
         said = [kept.message() async for kept in self._bus.each(STATES, STATE.filter())]
