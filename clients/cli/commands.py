@@ -206,10 +206,10 @@ def _change(ask: Callable[[Api], dict[str, Any]], no_wait: bool, json: bool, wan
     if no_wait:
         print_json(accepted) if json else views.show_accepted(accepted)
         return
-    if not json:
-        views.show_accepted(accepted)
-    watcher = Watcher(api, operation, quiet=json)
     try:
+        if not json:
+            views.show_accepted(accepted)
+        watcher = Watcher(api, operation, quiet=json)
         ended = watcher.until_ended()
     except KeyboardInterrupt:
         note(goes_on(operation))
