@@ -7,7 +7,7 @@ error and not a silent default, so `MACHETE_PROT=9000` is told apart from `MACHE
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, cast, get_args
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -51,6 +51,8 @@ def _pairs(text: object) -> object:
         raise ValueError("must be pairs NAME=value, separated by commas")
     return {name: value for name, _, value in pairs}
 
+
+_LIMITS = {"ge": "from", "gt": "above", "le": "to", "lt": "below"}
 
 CommaList = Annotated[tuple[str, ...], BeforeValidator(_items)]
 """`a,b,c` in the environment, a tuple in the program."""
@@ -231,8 +233,8 @@ def _file(data: object) -> Path:
 
 
 def _explained(cls: type[Settings], error: Mapping[str, Any]) -> str:
-    """One line: which variable, what was found, what is allowed, where it was set."""
-    wrong = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    """One line: which variable, what was found, what is allowed."""
+    wrong = str(error["msg"]).removeprefix("Value error, ")
     if not error["loc"]:
         return wrong
     name = str(error["loc"][0])
@@ -241,4 +243,16 @@ def _explained(cls: type[Settings], error: Mapping[str, Any]) -> str:
         return f"there is no setting {name!r}"
     secret = "Secret" in str(field.annotation)
     found = "a value that is not shown" if secret else inert(masked(repr(error["input"])[:200]))
-    return f"{variable(name)}: found {found}; allowed: {wrong} ({field.description})"
+    if wrong.startswith("must "):
+        return f"{variable(name)}: found {found}; it {wrong}"
+    return f"{variable(name)}: found {found}; allowed is {_number(field) or wrong.removeprefix('Input should be ')}"
+
+
+def _number(field: FieldInfo) -> str | None:
+    """`a whole number from 0 to 65535`; None for what is no number."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    if not {int, float} & set(kinds):
+        return None
+    limits = {name: getattr(each, name) for each in field.metadata for name in _LIMITS if hasattr(each, name)}
+    said = " ".join(f"{word} {limits[name]}" for name, word in _LIMITS.items() if name in limits)
+    return f"{'a whole number' if int in kinds else 'a number'} {said}".strip()

@@ -93,7 +93,7 @@ def _hint(name: str, known: AbstractSet[str]) -> str:
     candidates = {each.removeprefix(PREFIX): each for each in known}
     wanted = name.upper().removeprefix(PREFIX)
     near = difflib.get_close_matches(wanted, candidates, n=1, cutoff=0.5)
-    return f"; did you mean {candidates[near[0]]}?" if near else f"; there are {', '.join(sorted(known))}"
+    return f"; did you mean {candidates[near[0]]}?" if near else "; docs/settings.md lists those that there are"
 
 
 def _line(text: str, first: int) -> int:

@@ -106,8 +106,30 @@ def test_a_wrong_value_is_told_with_what_was_found_and_what_is_allowed(monkeypat
     monkeypatch.setenv("MACHETE_PORT", "99999")
     monkeypatch.setenv("MACHETE_LOG_LEVEL", "loud")
     first, second = refusal().splitlines()
-    assert first.startswith("MACHETE_PORT: found '99999'; allowed: less than or equal to 65535")
-    assert second.startswith("MACHETE_LOG_LEVEL: found 'loud'; allowed: 'debug', 'info', 'warning' or 'error'")
+    assert first == "MACHETE_PORT: found '99999'; allowed is a whole number from 0 to 65535"
+    assert second == "MACHETE_LOG_LEVEL: found 'loud'; allowed is 'debug', 'info', 'warning' or 'error'"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("MACHETE_PORT", "abc", "allowed is a whole number from 0 to 65535"),
+        ("MACHETE_PORT", "1.5", "allowed is a whole number from 0 to 65535"),
+        ("MACHETE_PORT", "-1", "allowed is a whole number from 0 to 65535"),
+        ("MACHETE_STOP_GRACE", "soon", "allowed is a number above 0"),
+        ("MACHETE_STOP_GRACE", "inf", "allowed is a number above 0"),
+        ("MACHETE_NATS_URL", "here", "it must be nats://host:port or tls://host:port, several separated by commas"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert refusal() == f"{name}: found {value!r}; {allowed}"
+
+
+def test_an_unknown_variable_like_no_other_is_told_where_all_of_them_stand(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MACHETE_FROBNICATE", "1")
+    said = "there is no setting MACHETE_FROBNICATE; docs/settings.md lists those that there are"
+    assert refusal() == f"the environment: {said}"
 
 
 def test_another_services_settings_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
