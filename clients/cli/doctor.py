@@ -22,6 +22,7 @@ from clients.cli.output import console, print_json, safe
 ENGINE = (20, 10)
 SPACE = 2 * 1024**3
 PATIENCE = 10.0
+SKIPPED = "not looked at: MACHETE_URL names a platform that has ports of its own"
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,8 @@ def nats_port() -> Found:
     from libs.runtime import loopback
     from libs.runtime.embedded import USUAL_PORT
 
+    if _elsewhere():
+        return Found("nats port", "note", SKIPPED)
     port = _number_in(place.data_folder() / "nats" / "port")
     if _nats_runs():
         return Found("nats port", "ok", f"{port}, used by this platform's NATS server")
@@ -157,6 +160,8 @@ def data_folder() -> Found:
 
 def port() -> Found:
     """Whether a platform could listen where it would, or is that platform."""
+    if _elsewhere():
+        return Found("port", "note", SKIPPED)
     from libs.runtime.settings import Settings
     from libs.runtime.variables import SettingsError
     from services import registry
@@ -175,6 +180,12 @@ def port() -> Found:
     return Found("port", "ok", f"{where} is free")
 
 
+def _elsewhere() -> bool:
+    """Whether the platform that is asked about is another one than what would run on this data folder."""
+    url = place.named_url()
+    return url is not None and url != place.local_url()
+
+
 def _listen(host: str, number: int) -> None:
     import socket
 
@@ -186,7 +197,7 @@ def _listen(host: str, number: int) -> None:
 
 def platform() -> Found:
     """Open to everyone, so no token is shown."""
-    url = os.environ.get("MACHETE_URL", "").rstrip("/") or place.local_url()
+    url = place.named_url() or place.local_url()
     if url is None:
         return Found("platform", "note", f"none runs on {place.data_folder()}: start one with `machete up`")
     report = _health(url)

@@ -34,6 +34,11 @@ def held_by(folder: Path) -> Holder | None:
         raise Ending(USAGE, f"{folder} belongs to another user: name yours with MACHETE_DATA", "not_yours") from None
 
 
+def named_url() -> str | None:
+    """What MACHETE_URL says; None where it says nothing."""
+    return os.environ.get("MACHETE_URL", "").rstrip("/") or None
+
+
 def local_url() -> str | None:
     """Where the platform on this machine says that it answers; None if none runs."""
     holder = held_by(data_folder())
@@ -42,7 +47,7 @@ def local_url() -> str | None:
 
 def find() -> Place:
     """Raises `Ending`. The token of this machine's platform is never shown to another machine."""
-    url = os.environ.get("MACHETE_URL", "").rstrip("/") or local_url()
+    url = named_url() or local_url()
     if url is None:
         raise Ending(
             UNREACHABLE,

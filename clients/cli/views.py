@@ -187,11 +187,9 @@ def show_version(*, json: bool) -> None:
 
 def _platform() -> tuple[str | None, str | None]:
     """Version and address of the platform, if one is up. Health is open to everyone."""
-    import os
-
     from clients.cli import place
 
-    url = os.environ.get("MACHETE_URL", "").rstrip("/") or place.local_url()
+    url = place.named_url() or place.local_url()
     if url is None:
         return None, None
     try:

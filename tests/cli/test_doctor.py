@@ -87,3 +87,13 @@ async def test_a_platform_that_is_up_is_examined_too(shell: Shell):
     said = await shell.run("doctor", "--json")
     assert named(said.json, "platform")["state"] == "ok"
     assert shell.environment["MACHETE_URL"] in named(said.json, "platform")["found"]
+
+
+async def test_where_another_platform_is_named_the_ports_of_this_machine_are_none_of_its_business(
+    shell: Shell,
+):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = await shell.run("doctor", "--json", MACHETE_PORT=str(taken.getsockname()[1]))
+    for name in ("port", "nats port"):
+        assert named(said.json, name)["state"] == "note"
+        assert "MACHETE_URL" in named(said.json, name)["found"]
