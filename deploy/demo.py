@@ -2,8 +2,9 @@
 
     python -m deploy.demo [--once]
 
-Everything it does goes through the `machete` command, as a user would do it. Its data is in `.machete/demo`;
-leaving removes the tools it installed and stops the platform.
+Everything it does goes through the `machete` command, as a user would do it. Its data is in `.machete/demo`; leaving
+removes the tools it installed, stops the platform and removes that. Cut off before that it leaves its data, by which the
+next demo finds the tools to remove.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ def main(arguments: Sequence[str]) -> int:
     except DemoFailed as failed:
         sys.stderr.write(f"demo: {failed}\n")
         return 1
-    say("The demo has come to its end; the examples and the platform are gone again.")
+    for folder in (DATA, DATA.parent / "git"):
+        shutil.rmtree(folder)
+    say("The demo has come to its end; the examples, the platform and its data are gone again.")
     return 0
 
 
