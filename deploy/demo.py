@@ -3,7 +3,7 @@
     python -m deploy.demo [--once]
 
 Everything it does goes through the `machete` command, as a user would do it. Its data is in `.machete/demo`; leaving
-removes the tools it installed, stops the platform and removes that. Cut off before that it leaves its data, by which the
+removes the tools it installed, stops the platform and removes that. Cut off before, it leaves its data, by which the
 next demo finds the tools to remove.
 """
 

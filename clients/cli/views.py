@@ -61,10 +61,16 @@ def show_tool(tool: dict[str, Any]) -> None:
     )
     if tool["services"]:
         print()
-        table(
-            ("SERVICE", "STATE", "HEALTH"),
-            ((each["name"], _service_state(each), _health(each)) for each in tool["services"]),
-        )
+        _show_services(tool["services"])
+
+
+def _show_services(services: list[dict[str, Any]]) -> None:
+    """Health is what the engine says of those that have a health check of its kind; often none has."""
+    rows = [(each["name"], _service_state(each), _health(each)) for each in services]
+    if any(health for *_, health in rows):
+        table(("SERVICE", "STATE", "HEALTH"), rows)
+    else:
+        table(("SERVICE", "STATE"), (row[:2] for row in rows))
 
 
 def show_operations(operations: list[dict[str, Any]]) -> None:
