@@ -13,7 +13,7 @@ from libs.contracts.envelope import Frozen, Message
 from libs.contracts.principals import Principal
 from libs.contracts.problems import Problem
 from libs.contracts.subjects import QUERY, Subject
-from libs.contracts.views import Descriptions, LastLines, OperationView, Page, ToolView
+from libs.contracts.views import Descriptions, LastLines, OperationView, Page, RebuildView, ToolView
 
 MAX_WAIT = 60.0
 MAX_LINES = 1000
@@ -94,6 +94,24 @@ class ShowOperation(Question):
     operation: str = Field(max_length=64)
     wait: float = Field(default=0, ge=0, le=MAX_WAIT)
     position: int | None = None
+
+
+class RebuildTables(Question):
+    """Make the status tables anew, beside those that are shown; the answer is how that begins, or how far one is."""
+
+    type = "machete.query.rebuild-tables.v1"
+    subject_form = _subject("status", "rebuild")
+    answered_with = RebuildView
+    requested_by: Principal
+
+
+class ShowRebuild(Question):
+    """How far it has come. Only the last one is kept."""
+
+    type = "machete.query.show-rebuild.v1"
+    subject_form = _subject("status", "rebuilding")
+    answered_with = RebuildView
+    rebuild: str = Field(max_length=64)
 
 
 class AuthenticateToken(Question):

@@ -66,6 +66,8 @@ SPEAKERS: Mapping[type[Message], tuple[tuple[str, ...], tuple[str, ...]]] = {
     queries.ReadLastLines: (("gateway",), ("status",)),
     queries.ListOperations: (("gateway",), ("status",)),
     queries.ShowOperation: (("gateway",), ("status",)),
+    queries.RebuildTables: (("gateway",), ("status",)),
+    queries.ShowRebuild: (("gateway",), ("status",)),
     queries.AuthenticateToken: (("status", "installer", "orchestrator"), ("gateway",)),
 }
 
@@ -76,6 +78,7 @@ _SHAPES: tuple[type[BaseModel], ...] = (
     views.Page,
     views.Descriptions,
     views.LastLines,
+    views.RebuildView,
     problems.Problem,
     principals.Principal,
     live.EventFrame,

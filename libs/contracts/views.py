@@ -110,6 +110,30 @@ class Page(Frozen):
     next: str | None = None
 
 
+class RebuildView(Frozen):
+    """How far the making anew of the status tables has come. Until it has succeeded, the old ones are shown.
+
+    It reads the events up to `up_to`, of which `position` are behind it; the oldest `forgotten` are not kept any more.
+    `differed` rows were missing or wrong in the old tables, and `dropped` rows are gone with them: of operations, for
+    instance, whose beginning is not kept any more. `reason` says why it failed, or what it waits for.
+    """
+
+    id: str
+    state: Literal["running", "succeeded", "failed"]
+    reason: str | None = None
+    requested_by: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    position: int = 0
+    up_to: int = 0
+    forgotten: int = 0
+    tools: int = 0
+    operations: int = 0
+    differed: int = 0
+    dropped: int = 0
+    links: dict[str, str]
+
+
 class AcceptedOperation(Frozen):
     """The body of a 202. A query that brings `position` is answered from a projection that has seen it.
 
@@ -119,6 +143,10 @@ class AcceptedOperation(Frozen):
     operation: OperationView
     position: int
     waiting_for: tuple[str, ...] = Field(())
+
+
+def rebuild_links(rebuild: str) -> dict[str, str]:
+    return {"self": f"/api/v1/rebuilds/{rebuild}"}
 
 
 def operation_links(operation: str, tool_name: str) -> dict[str, str]:

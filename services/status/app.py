@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from libs.contracts.names import random_word
 from libs.contracts.streams import EVENTS, LOGS, STATES
@@ -17,7 +18,9 @@ from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.http.problems import Problem
 from libs.runtime.service import Service
-from services.status.adapters.databases import File, Server
+from services.status.adapters.databases import Database, File, Server
+from services.status.adapters.rebuilds import DatabaseRebuilds
+from services.status.adapters.second_tables import second_tables
 from services.status.adapters.tables import DatabaseTables
 from services.status.api import Views, routes
 from services.status.census import Census
@@ -27,10 +30,13 @@ from services.status.lookup import Lookup
 from services.status.ports import TablesAway
 from services.status.progress import Progress
 from services.status.projector import Projector
+from services.status.rebuilding import Rebuilding
 from services.status.settings import Settings
 from services.status.tokens import Tellers
 
 NAME = "status"
+# Seconds without progress after which another replica's rebuild is taken over. Of a file there are no replicas.
+ABANDONED_AFTER = 15.0
 
 
 @dataclass(frozen=True)
@@ -52,25 +58,34 @@ def build(settings: Settings) -> Service:
 
     @asynccontextmanager
     async def run() -> AsyncGenerator[None]:
-        async with session(settings, NAME) as connected, _tables(settings) as tables, asyncio.TaskGroup() as group:
+        database, name = _database_of(settings), f"{NAME}-{random_word(8)}"
+        async with session(settings, NAME) as connected, _tables(database) as tables, asyncio.TaskGroup() as group:
             bus, progress = connected.bus, Progress()
             # Each process reads the whole stream, also where several fill the same tables.
-            projector = Projector(tables, progress, f"{NAME}-{random_word(8)}")
+            projector = Projector(tables, progress, name)
             user, password = settings.nats_credentials(NAME)
             account = Account(settings.nats_servers, user, password, NAME)
             projection = Projection(bus, account, EVENTS, STATES, projector)
             lookup = Lookup(tables, progress)
-            table = {**Answers(lookup).table(), **Describing(lookup, bus).table()}
+            rebuilding = Rebuilding(
+                bus,
+                DatabaseRebuilds(tables.transactions),
+                partial(second_tables, database),
+                name,
+                abandoned_after=0.0 if settings.database_url is None else ABANDONED_AFTER,
+            )
+            table = {**Answers(lookup).table(), **Describing(lookup, bus).table(), **rebuilding.table()}
             for question, respond in table.items():
                 await bus.answer(question, respond, queue=NAME)
-            projecting = group.create_task(projection.run())
+            working = [group.create_task(each.run()) for each in (projection, rebuilding)]
             running.append(_Running(bus, tables, projection, progress, Views(bus, lookup)))
             try:
                 with scrape.looked_up(Census(tables, progress).look), scrape.looked_up(fill(bus, LOGS)):
                     yield
             finally:
                 running.clear()
-                projecting.cancel()
+                for task in working:
+                    task.cancel()
 
     async def health() -> Sequence[Check]:
         return await _health(there()) if running else [Check("nats", False, "not started")]
@@ -85,11 +100,15 @@ def build(settings: Settings) -> Service:
     )
 
 
-@asynccontextmanager
-async def _tables(settings: Settings) -> AsyncGenerator[DatabaseTables]:
-    """The database need not be there yet."""
+def _database_of(settings: Settings) -> Database:
     url = settings.database_url
-    tables = DatabaseTables(File(settings.database) if url is None else Server(url))
+    return File(settings.database) if url is None else Server(url)
+
+
+@asynccontextmanager
+async def _tables(database: Database) -> AsyncGenerator[DatabaseTables]:
+    """The database need not be there yet."""
+    tables = DatabaseTables(database)
     try:
         yield tables
     finally:

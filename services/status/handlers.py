@@ -23,9 +23,18 @@ Respond = Callable[[Any], Awaitable[Answer[Any]]]
 def answering(lookup: Lookup, find: Callable[[Any], Awaitable[Frozen]]) -> Respond:
     """Waits for the question's position, then answers with what is found, or says why not."""
 
+    async def find_then(question: Any) -> Frozen:
+        await lookup.up_to(question.position)
+        return await find(question)
+
+    return told(find_then)
+
+
+def told(find: Callable[[Any], Awaitable[Frozen]]) -> Respond:
+    """Answers with what is found, or says why not."""
+
     async def respond(question: Any) -> Answer[Any]:
         try:
-            await lookup.up_to(question.position)
             return Answer[Any](result=await find(question))
         except Refused as refused:
             return Answer[Any].model_validate({"status": refused.status, "problem": refused.problem})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,7 +10,8 @@ from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.projection import ProjectedAway
-from services.status.domain.entries import EngineEntry, OperationEntry, ToolEntry
+from libs.runtime.bus.reader import Extent
+from services.status.domain.entries import EngineEntry, OperationEntry, RebuildEntry, ToolEntry
 
 
 @dataclass(frozen=True)
@@ -70,4 +71,56 @@ class Tables(Protocol):
 
     async def operations(self, wanted: Wanted, limit: int) -> list[OperationEntry]:
         """Newest first."""
+        ...
+
+
+class Overtaken(Exception):
+    """The rebuild is another worker's now, or over."""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """The last one, who carries it out, and a number that goes up while he does."""
+
+    entry: RebuildEntry
+    worker: str
+    beat: int
+
+
+class Rebuilds(Protocol):
+    """The one row that all who share the tables agree in. Each method may raise `TablesAway`."""
+
+    async def last(self) -> Rebuild | None: ...
+
+    async def begin(self, entry: RebuildEntry, worker: str) -> RebuildEntry:
+        """The one that runs; where none does, this one, stored and this worker's."""
+        ...
+
+    async def take_over(self, found: Rebuild, worker: str) -> bool:
+        """Whether it is this worker's now; not so if its row has changed since it was found."""
+        ...
+
+    async def fail(self, worker: str, reason: str) -> None:
+        """It is over, unless it is another's."""
+        ...
+
+
+class SecondTables(Protocol):
+    """Tables beside those that are shown, filled by one worker. Each method may raise `TablesAway` or `Overtaken`."""
+
+    async def stands_at(self, epoch: str) -> int | None: ...
+
+    async def begin_at(self, there: Extent, known: Sequence[Kept]) -> None: ...
+
+    async def take_in(self, messages: Sequence[Kept]) -> None: ...
+
+    async def change_over(self, between: Callable[[int, int], Sequence[Kept]]) -> RebuildEntry | None:
+        """All at once, what is shown is what stands here; None while that is too far behind.
+
+        `between` gives, in a thread, the messages behind one sequence and up to another.
+        """
+        ...
+
+    async def sweep(self, rebuild: str) -> None:
+        """Nothing is kept twice, once this rebuild is over."""
         ...

@@ -97,5 +97,7 @@ SAMPLES: tuple[Message, ...] = (
     queries.ReadLastLines(tool="lathe-7", lines=7, position=1),
     queries.ListOperations(tool=HARD[:20], state=HARD, limit=1, after=HARD, position=1),
     queries.ShowOperation(operation=HARD[:20], wait=59.9, position=1),
+    queries.RebuildTables(requested_by=ADMIN),
+    queries.ShowRebuild(rebuild=HARD[:20]),
     queries.AuthenticateToken(token=HARD),
 )

@@ -37,9 +37,8 @@ class Replica:
     url: str
     process: subprocess.Popen[bytes] = field(init=False)
 
-    def start(self) -> None:
-        self.folder.mkdir(exist_ok=True)
-        environment = {
+    def environment(self) -> dict[str, str]:
+        return {
             **{name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")},
             "MACHETE_DATA": str(self.folder),
             "MACHETE_PORT": "0",
@@ -48,9 +47,12 @@ class Replica:
             "MACHETE_NATS_PASSWORD": self.stage.server.password("status"),
             "MACHETE_STATUS_DATABASE": self.url,
         }
+
+    def start(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         with (self.folder / "said").open("ab") as said:
             argv = [sys.executable, "-m", "services", "status"]
-            self.process = subprocess.Popen(argv, env=environment, stdout=said, stderr=said)
+            self.process = subprocess.Popen(argv, env=self.environment(), stdout=said, stderr=said)
 
     @property
     def said(self) -> str:

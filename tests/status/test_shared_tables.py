@@ -196,7 +196,7 @@ async def test_while_another_holds_the_lock_questions_are_answered_and_events_wa
 
 
 async def test_a_lock_that_is_never_let_go_is_told(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.status.adapters.tables.CHANGE_PATIENCE", 1.0)
+    monkeypatch.setattr("services.status.adapters.transactions.CHANGE_PATIENCE", 1.0)
     async with sharing(database, 1) as [tables]:
         await tables.empty(EPOCH, 0, ())
         with held(database), pytest.raises(TablesAway, match="lock"):

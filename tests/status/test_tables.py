@@ -234,7 +234,7 @@ async def test_tables_of_an_earlier_version_are_dropped(database: Database, monk
         await tables.empty(EPOCH, 0, ())
         await tables.take_in(stored(story("sample")))
     execute(database, "CREATE TABLE of_old (id INTEGER)")
-    for module in ("databases", "tables"):
+    for module in ("databases", "filling"):
         monkeypatch.setattr(f"services.status.adapters.{module}.VERSION", schema.VERSION + 1)
     async with reopened(database) as tables:
         assert await tables.stands_at(EPOCH) is None
@@ -248,7 +248,7 @@ async def test_a_shared_database_keeps_tables_of_a_newer_version(
     async with reopened(server) as tables:
         await tables.empty(EPOCH, 7, ())
     with monkeypatch.context() as earlier:
-        for module in ("databases", "tables"):
+        for module in ("databases", "filling"):
             earlier.setattr(f"services.status.adapters.{module}.VERSION", schema.VERSION - 1)
         async with reopened(server) as tables:
             with pytest.raises(TablesAway, match=f"holds tables of version {schema.VERSION} .* run the newer release"):

@@ -140,7 +140,7 @@ class Projection:
     async def _prepare(self) -> Extent:
         """Tables that fit the stream, and a consumer that brings what follows."""
         before = await extent(self.bus, self.stream)
-        position = await self.projected.stands_at(_epoch(before))
+        position = await self.projected.stands_at(before.epoch)
         # Looked at after the tables: others may fill the same ones, and go on doing so.
         there = await extent(self.bus, self.stream)
         if there.created != before.created:
@@ -148,7 +148,7 @@ class Projection:
         if position is None or not there.first - 1 <= position <= there.last:
             position = there.first - 1
             log.info("the projection is filled anew", after=position, up_to=there.last)
-            await self.projected.empty(_epoch(there), position, await self._last_words() if position else ())
+            await self.projected.empty(there.epoch, position, await self._last_words() if position else ())
         self.position = position
         self._heard(there)
         await self._catch_up()
@@ -300,10 +300,6 @@ class Projection:
         self.projected.heard_of(there.last)
         behind = max(0, there.last - self.position)
         metrics.projection_lag.labels(self.bus.source.partition("/")[0]).set(behind)
-
-
-def _epoch(there: Extent) -> str:
-    return there.created.isoformat()
 
 
 def _kept(message: Msg) -> Kept:

@@ -47,6 +47,11 @@ class Extent:
     first: int
     last: int
 
+    @property
+    def epoch(self) -> str:
+        """Tells a stream from an earlier one of its name."""
+        return self.created.isoformat()
+
 
 @dataclass(frozen=True)
 class Discarded:

@@ -18,6 +18,8 @@ NEEDED: Mapping[tuple[str, str], Role] = {
     ("POST", "/api/v1/operations/{id}/cancel"): "operator",
     ("POST", "/api/v1/tools"): "admin",
     ("DELETE", "/api/v1/tools/{name}"): "admin",
+    ("POST", "/api/v1/status/rebuild"): "admin",
+    ("GET", "/api/v1/rebuilds/{id}"): "admin",
     ("GET", "/api/v1/agents"): "admin",
     ("POST", "/api/v1/agents"): "admin",
     ("DELETE", "/api/v1/agents/{name}"): "admin",

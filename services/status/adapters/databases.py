@@ -15,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, MetaData, create_engine, event, 
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from libs.runtime import sqlite
-from services.status.adapters.rows import PLACE
+from services.status.adapters.rows import REBUILD, SECOND, SHOWN
 from services.status.adapters.schema import VERSION, Table
 from services.status.ports import TablesAway
 
@@ -179,7 +179,9 @@ def prepared(opened: Opened) -> Opened:
             there.reflect(connection)
             there.drop_all(connection)
             Table.metadata.create_all(connection)
-            connection.execute(insert(PLACE).values(id=1, version=VERSION, epoch="", position=0))
+            for place in (SHOWN.place, SECOND.place):
+                connection.execute(insert(place).values(id=1, version=VERSION, epoch="", position=0))
+            connection.execute(insert(REBUILD).values(key=1, worker="", beat=0, body=""))
     return opened
 
 
@@ -193,10 +195,10 @@ def _alone_in_schema(connection: Connection) -> None:
 
 
 def _version(connection: Connection) -> int | None:
-    if not inspect(connection).has_table(PLACE.name):
+    if not inspect(connection).has_table(SHOWN.place.name):
         return None
-    columns = {column["name"] for column in inspect(connection).get_columns(PLACE.name)}
-    return connection.execute(select(PLACE.c.version)).scalar() if "version" in columns else None
+    columns = {column["name"] for column in inspect(connection).get_columns(SHOWN.place.name)}
+    return connection.execute(select(SHOWN.place.c.version)).scalar() if "version" in columns else None
 
 
 def is_locked(problem: DBAPIError) -> bool:

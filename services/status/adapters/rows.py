@@ -1,21 +1,48 @@
-"""Entries as rows, and back: plain statements, a batch at a time."""
+"""Entries as rows, and back: plain statements, a batch at a time.
+
+There are two sets of tables: `SHOWN`, which questions are answered from, and `SECOND`, which a rebuild fills beside it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Select, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from services.status.adapters.schema import EngineTable, OperationTable, PlaceTable, ToolTable
+from services.status.adapters.schema import EngineTable, OperationTable, PlaceTable, RebuildTable, ToolTable
+from services.status.adapters.schema import Table as Declared
 from services.status.domain.entries import EngineEntry, OperationEntry, ToolEntry
 from services.status.ports import ToolRow
 
-TOOLS = cast(Table, ToolTable.__table__)  # type: ignore[attr-defined]
-OPERATIONS = cast(Table, OperationTable.__table__)  # type: ignore[attr-defined]
-ENGINES = cast(Table, EngineTable.__table__)  # type: ignore[attr-defined]
-PLACE = cast(Table, PlaceTable.__table__)  # type: ignore[attr-defined]
+
+@dataclass(frozen=True)
+class Tables:
+    """One set of them, with the row that says how far they are filled."""
+
+    tools: Table
+    operations: Table
+    engines: Table
+    place: Table
+
+    @property
+    def filled(self) -> tuple[Table, Table, Table]:
+        return self.tools, self.operations, self.engines
+
+
+def _declared(kind: type[Declared]) -> Table:
+    return cast(Table, kind.__table__)  # type: ignore[attr-defined]
+
+
+def _second(table: Table) -> Table:
+    return table.to_metadata(Declared.metadata, name=f"second_{table.name}")
+
+
+SHOWN = Tables(*(_declared(kind) for kind in (ToolTable, OperationTable, EngineTable, PlaceTable)))
+SECOND = Tables(*(_second(table) for table in (*SHOWN.filled, SHOWN.place)))
+REBUILD = _declared(RebuildTable)
 
 # Below the least number of parameters that a statement may have anywhere.
 MOST_IDS = 500
@@ -37,20 +64,21 @@ def with_ids(connection: Connection, table: Table, ids: Collection[str], kind: t
 
 def rows_of(connection: Connection, tools: Sequence[ToolEntry]) -> list[ToolRow]:
     """Each with its engine and what is under way on it."""
-    engines = {entry.name: entry for entry in entries(connection, select(ENGINES.c.body), EngineEntry)}
+    engines = {entry.name: entry for entry in entries(connection, select(SHOWN.engines.c.body), EngineEntry)}
     under_way: dict[str, list[OperationEntry]] = {tool.id: [] for tool in tools}
-    open_ones = select(OPERATIONS.c.body).where(OPERATIONS.c.ended.is_(False), OPERATIONS.c.tool.in_(under_way))
-    for operation in entries(connection, open_ones.order_by(OPERATIONS.c.accepted), OperationEntry):
+    operations = SHOWN.operations.c
+    open_ones = select(operations.body).where(operations.ended.is_(False), operations.tool.in_(under_way))
+    for operation in entries(connection, open_ones.order_by(operations.accepted), OperationEntry):
         under_way[operation.tool].append(operation)
     return [ToolRow(tool, engines.get(tool.engine), tuple(under_way[tool.id])) for tool in tools]
 
 
-def put_tools(connection: Connection, tools: Sequence[ToolEntry]) -> None:
+def put_tools(connection: Connection, into: Table, tools: Sequence[ToolEntry]) -> None:
     rows = [{"id": each.id, "name": each.name, "gone": each.gone, "body": each.model_dump_json()} for each in tools]
-    _put(connection, TOOLS, rows)
+    put(connection, into, rows)
 
 
-def put_operations(connection: Connection, operations: Sequence[OperationEntry]) -> None:
+def put_operations(connection: Connection, into: Table, operations: Sequence[OperationEntry]) -> None:
     rows = [
         {
             "id": each.id,
@@ -63,14 +91,14 @@ def put_operations(connection: Connection, operations: Sequence[OperationEntry])
         }
         for each in operations
     ]
-    _put(connection, OPERATIONS, rows)
+    put(connection, into, rows)
 
 
-def put_engines(connection: Connection, engines: Sequence[EngineEntry]) -> None:
-    _put(connection, ENGINES, [{"name": each.name, "body": each.model_dump_json()} for each in engines])
+def put_engines(connection: Connection, into: Table, engines: Sequence[EngineEntry]) -> None:
+    put(connection, into, [{"name": each.name, "body": each.model_dump_json()} for each in engines])
 
 
-def _put(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
+def put(connection: Connection, table: Table, rows: Sequence[Mapping[str, object]]) -> None:
     """Inserted, or in the place of the row of the same key."""
     if not rows:
         return

@@ -9,7 +9,7 @@ Nothing here is migrated: change a table, count `VERSION` up, and it is filled a
 from sqlalchemy import BigInteger, Column, MetaData, String
 from sqlmodel import Field, SQLModel
 
-VERSION = 2
+VERSION = 3
 
 # In the order of its bytes, as SQLite sorts: a page of a list must begin where the one before it ended, on every
 # database, and a database of PostgreSQL may sort as people of some country do.
@@ -55,3 +55,13 @@ class PlaceTable(Table, table=True):
     version: int
     epoch: str
     position: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class RebuildTable(Table, table=True):
+    """One row: the last rebuild, if any. `worker` carries it out and counts `beat` up; `body` is its entry."""
+
+    __tablename__ = "rebuild"
+    key: int = Field(primary_key=True)
+    worker: str
+    beat: int
+    body: str

@@ -1,6 +1,7 @@
 """What the projection knows of each tool, operation and engine."""
 
 from datetime import datetime
+from typing import Literal
 
 from libs.contracts.envelope import Frozen
 from libs.contracts.names import OperationId, ToolId, ToolName
@@ -78,3 +79,21 @@ class EngineEntry(Frozen):
     lost: int = 0
     lost_at: datetime | None = None
     reason: str | None = None
+
+
+class RebuildEntry(Frozen):
+    """A rebuild of the tables: as `libs.contracts.views.RebuildView` has it."""
+
+    id: str
+    state: Literal["running", "succeeded", "failed"] = "running"
+    reason: str | None = None
+    requested_by: str
+    begun_at: datetime
+    ended_at: datetime | None = None
+    position: int = 0
+    up_to: int = 0
+    forgotten: int = 0
+    tools: int = 0
+    operations: int = 0
+    differed: int = 0
+    dropped: int = 0

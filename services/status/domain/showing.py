@@ -6,8 +6,16 @@ from collections.abc import Sequence
 
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolState
-from libs.contracts.views import OperationView, ToolView, operation_links, tool_links, tool_view
-from services.status.domain.entries import EngineEntry, Judgement, OperationEntry, ToolEntry
+from libs.contracts.views import (
+    OperationView,
+    RebuildView,
+    ToolView,
+    operation_links,
+    rebuild_links,
+    tool_links,
+    tool_view,
+)
+from services.status.domain.entries import EngineEntry, Judgement, OperationEntry, RebuildEntry, ToolEntry
 
 
 def operation_shown(entry: OperationEntry) -> OperationView:
@@ -25,6 +33,10 @@ def operation_shown(entry: OperationEntry) -> OperationView:
         ended_at=entry.ended_at,
         links=operation_links(entry.id, entry.tool_name),
     )
+
+
+def rebuild_shown(entry: RebuildEntry) -> RebuildView:
+    return RebuildView(**entry.model_dump(), links=rebuild_links(entry.id))
 
 
 def tool_shown(entry: ToolEntry, engine: EngineEntry | None, under_way: Sequence[OperationEntry]) -> ToolView:
