@@ -1,10 +1,12 @@
 """An operation as it is told: steps and lines come by two ways, and are put in the order in which they happened.
 
-A line waits until it is known which step it belongs to, and no longer than `PATIENCE`. Nothing here waits or prints.
+A line waits until it is known which step it belongs to, and a step's end for the lines before it; neither for longer
+than `PATIENCE`. Nothing here waits or prints.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +34,27 @@ class _Line:
     heard: float
 
 
+@dataclass(frozen=True)
+class _Turn:
+    """A step begins or ends."""
+
+    told: Told
+    time: datetime
+    is_end: bool
+    seen: float
+
+    @property
+    def place(self) -> tuple[datetime, bool]:
+        return self.time, self.is_end
+
+
 class Transcript:
     """`hear` may be called by another thread. `asked` and `now` are seconds of one clock, whichever."""
 
     def __init__(self) -> None:
         self._lines: deque[_Line] = deque()
-        self._told: set[tuple[str, str, bool]] = set()
+        self._turns: list[_Turn] = []
+        self._known: set[tuple[str, str, bool]] = set()
         self._told_lines: deque[str] = deque(maxlen=REMEMBERED)
         self._reason: _Line | None = None
 
@@ -47,31 +64,31 @@ class Transcript:
 
     def tell(self, steps: Steps, asked: float, now: float) -> list[Told]:
         """What there is to show, given the steps that were there some time after `asked`."""
+        self._note(steps, now)
         tried_again = self._reason is not None and _went_on(self._reason, steps)
-        return list(self._merged(self._news(steps), [*self._held(tried_again), *self._ready(steps, asked, now)]))
+        return list(self._merged([*self._held(tried_again), *self._ready(steps, asked, now)], now))
 
     def end(self, operation: Mapping[str, Any]) -> list[Told]:
         """All the rest. The sentence that says why it failed is left out: who shows the end says it."""
         why = (operation["error"] or {}).get("message")
         rest = [*self._held(True), *(self._lines.popleft() for _ in range(len(self._lines)))]
-        return list(self._merged(self._news(operation["steps"]), (line for line in rest if line.text != why)))
+        self._note(operation["steps"], 0.0)
+        return list(self._merged([line for line in rest if line.text != why], math.inf))
 
     def has_told(self, lines: Sequence[str]) -> bool:
         """Whether all of these were shown, as far as they are remembered."""
         return {line.strip() for line in lines} <= {"", *self._told_lines}
 
-    def _news(self, steps: Steps) -> list[tuple[datetime, bool, Told]]:
-        """What is new of the steps: when, whether it is an end, and the words. Sorted by time."""
-        news: list[tuple[datetime, bool, Told]] = []
+    def _note(self, steps: Steps, now: float) -> None:
         for step in steps:
             for moment, is_end in ((step["started_at"], False), (step["ended_at"], True)):
                 key = (step["name"], step["started_at"], is_end)
-                if moment and key not in self._told:
-                    self._told.add(key)
+                if moment and key not in self._known:
+                    self._known.add(key)
                     state = step["state"] if is_end else "running"
                     told = Told(f"● {step['name']}: {state}", state)
-                    news.append((datetime.fromisoformat(moment), is_end, told))
-        return sorted(news, key=lambda new: new[:2])
+                    self._turns.append(_Turn(told, datetime.fromisoformat(moment), is_end, now))
+        self._turns.sort(key=lambda turn: turn.place)
 
     def _held(self, release: bool) -> Iterator[_Line]:
         """What seemed to be the last word, if it was not."""
@@ -90,14 +107,19 @@ class Transcript:
             else:
                 yield line
 
-    def _merged(self, news: list[tuple[datetime, bool, Told]], lines: Iterable[_Line]) -> Iterator[Told]:
-        coming = deque(news)
+    def _merged(self, lines: Iterable[_Line], now: float) -> Iterator[Told]:
         for line in lines:
-            while coming and (coming[0][0], coming[0][1]) <= (line.time, False):
-                yield coming.popleft()[2]
+            while self._turns and self._turns[0].place <= (line.time, False):
+                yield self._turns.pop(0).told
             self._told_lines.append(line.text.strip())
             yield Told(line.text)
-        yield from (told for *_, told in coming)
+        while self._turns and self._is_due(self._turns[0], now):
+            yield self._turns.pop(0).told
+
+    def _is_due(self, turn: _Turn, now: float) -> bool:
+        """An end is, once a later line came: they come in their order."""
+        later = any(line.time >= turn.time for line in (self._reason, *self._lines) if line is not None)
+        return not turn.is_end or later or now - turn.seen > PATIENCE
 
 
 def _belongs(line: _Line, steps: Steps) -> bool:

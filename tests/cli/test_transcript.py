@@ -56,8 +56,23 @@ def test_a_step_begins_before_its_lines_and_ends_after_them(transcript: Transcri
         "● build: running",
         "Step 1",
         "Step 2",
-        "● build: succeeded",
     ]
+    assert tell(transcript, step("fetch", 0, 2), step("build", 2.5, 5), now=PATIENCE * 2) == ["● build: succeeded"]
+
+
+def test_the_end_of_a_step_waits_for_the_lines_before_it(transcript: Transcript):
+    steps = (step("fetch", 0, 2), step("build", 2.5))
+    assert tell(transcript, *steps) == ["● fetch: running"]
+    hear(transcript, (1, "Cloning"))
+    assert tell(transcript, *steps) == ["Cloning"]
+    hear(transcript, (3, "Step 1"))
+    assert tell(transcript, *steps) == ["● fetch: succeeded", "● build: running", "Step 1"]
+
+
+def test_the_end_of_a_step_without_a_later_line_does_not_wait_for_long(transcript: Transcript):
+    steps = (step("build", 0, 2), step("start", 2.5))
+    assert tell(transcript, *steps) == ["● build: running"]
+    assert tell(transcript, *steps, now=PATIENCE * 2) == ["● build: succeeded", "● start: running"]
 
 
 def test_a_line_waits_for_the_step_that_it_belongs_to(transcript: Transcript):
@@ -87,8 +102,10 @@ def test_nothing_is_told_twice(transcript: Transcript):
 
 
 def test_a_step_that_is_begun_again_is_told_again(transcript: Transcript):
-    tell(transcript, step("build", 0, 1, "failed"))
-    assert tell(transcript, step("build", 2)) == ["● build: running"]
+    first = step("build", 0, 1, "failed")
+    assert tell(transcript, first) == ["● build: running"]
+    assert tell(transcript, first, step("build", 2)) == []
+    assert tell(transcript, first, step("build", 2), now=PATIENCE * 2) == ["● build: failed", "● build: running"]
 
 
 @pytest.mark.parametrize("looked", [True, False])
