@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ from tests.chaos.harness import plan
 from tests.chaos.harness.defects import DEFECTS
 from tests.chaos.harness.history import written
 from tests.chaos.harness.report import report
-from tests.chaos.harness.run import Options, run
+from tests.chaos.harness.run import PATIENCE, SETTLING, Options, run
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,11 +28,17 @@ def main(arguments: Sequence[str]) -> int:
         kinds=given.faults_of,
         clients=given.clients,
         most=given.most,
+        patience=given.patience,
+        settling=given.settling,
         program=("tests.chaos.harness.defects", given.defect) if given.defect else ("services",),
     )
     logging.configure("error", "console")
     with tempfile.TemporaryDirectory(prefix="machete-harness-") as folder:
         outcome = asyncio.run(run(options, Path(folder) / "run"))
+        if given.logs is not None:
+            given.logs.mkdir(parents=True, exist_ok=True)
+            for log in Path(folder).rglob("*.log"):
+                shutil.copy(log, given.logs)
     print(*report(outcome), sep="\n")
     if given.history is not None:
         given.history.write_text("".join(f"{line}\n" for line in written(outcome.history)))
@@ -47,14 +54,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--faults-of", type=_kinds, default=plan.KINDS, help=f"of {','.join(plan.KINDS)}; all without")
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--most", type=int, default=16, help="the most operations under way at once")
+    parser.add_argument("--patience", type=float, default=PATIENCE, help="seconds without any end: nothing goes on")
+    parser.add_argument("--settling", type=float, default=SETTLING, help="seconds in which findings may go away")
     parser.add_argument("--history", type=Path, help="where all that happened is written, one JSON object a line")
+    parser.add_argument("--logs", type=Path, help="a folder for what the services logged")
     parser.add_argument("--defect", choices=sorted(DEFECTS), help="break the platform in this way, to see it found")
     return parser
 
 
 def _kinds(text: str) -> tuple[str, ...]:
     kinds = tuple(text.split(","))
-    if unknown := set(kinds) - set(plan.KINDS):
+    if unknown := {kind.partition(":")[0] for kind in kinds} - set(plan.KINDS):
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: there are {', '.join(plan.KINDS)}")
     return kinds
 

@@ -24,23 +24,34 @@ LATER = (429, 500, 502, 503, 507)
 
 
 class Client:
-    """`url` is what it installs; `refusals` counts the answers that were no 202, by the problem's code."""
+    """`url` is what it installs; `refusals` counts the answers that were no 202, by the problem's code.
+
+    Once nothing has gone on for `patience` seconds it sends no more.
+    """
 
     def __init__(
-        self, apis: Sequence[Api], url: str, add: Callable[[Asked], None], watcher: Watcher, refusals: Counter[str]
+        self,
+        apis: Sequence[Api],
+        url: str,
+        add: Callable[[Asked], None],
+        watcher: Watcher,
+        refusals: Counter[str],
+        patience: float,
     ) -> None:
         self._apis = apis
         self._url = url
         self._add = add
         self._watcher = watcher
         self._refusals = refusals
+        self._patience = patience
         self._clock = count(1)
         self._operations: dict[int, str] = {}
 
     async def run(self, orders: Sequence[Order]) -> None:
         for order in orders:
             await asyncio.sleep(order.wait)
-            await self._watcher.room()
+            if not await self._watcher.room(self._patience):
+                return
             if order.cancels is not None:
                 await self._cancel(order, order.cancels)
             else:

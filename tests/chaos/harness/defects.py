@@ -15,6 +15,7 @@ from libs.contracts.operations import OperationEnded, Recorded
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus.connection import Bus, Stored
+from libs.runtime.bus.decide import Move
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.records import Entry, Record, Records
 from libs.runtime.bus.worker import Worker
@@ -35,14 +36,14 @@ def no_fence() -> None:
 
 
 def ack_before_result() -> None:
-    """A command is off the queue as soon as somebody has it."""
-    handling: Any = Worker._handle  # pyright: ignore[reportPrivateUsage]
+    """A command is off the queue as soon as it is somebody's turn to carry it out."""
+    working: Any = Worker._work  # pyright: ignore[reportPrivateUsage]
 
-    async def handle(self: Worker, delivery: Delivery) -> None:
+    async def work(self: Worker, command: ToolCommand, record: Record, delivery: Delivery, move: Move) -> Record | None:
         await delivery.ack()
-        await handling(self, delivery)
+        return await working(self, command, record, delivery, move)
 
-    Worker._handle = handle  # pyright: ignore[reportPrivateUsage]
+    Worker._work = work  # pyright: ignore[reportPrivateUsage]
 
 
 def message_id_only() -> None:

@@ -12,7 +12,7 @@ LASTS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "kill": (0.0, 1.5),
         "pause": (5.5, 8.0),
-        "cut": (1.0, 8.0),
+        "cut": (3.0, 10.0),
         "nats-killed": (0.0, 3.0),
         "consumer-deleted": (0.0, 0.0),
         "engine-cut": (0.5, 5.0),
@@ -50,9 +50,12 @@ class Planned:
 def planned(
     seed: int, *, faults: int, commands: int, kinds: Sequence[str] = KINDS, services: Sequence[str]
 ) -> list[Planned]:
-    """Each kind comes as often as any other, in an order of the seed's own, spread over the run."""
+    """Each kind comes as often as any other, in an order of the seed's own, spread over the run.
+
+    Of `kinds`, `kill` is done to every service in turn, `kill:status` to that one alone.
+    """
     dice = random.Random(f"plan {seed}")
-    pairs = [(kind, service) for kind in kinds for service in (services if kind in TO_PROCESSES else (kind,))]
+    pairs = [pair for kind in kinds for pair in _pairs(kind, services)]
     order: list[tuple[str, str]] = []
     while len(order) < faults:
         order += dice.sample(pairs, len(pairs))
@@ -70,3 +73,10 @@ def planned(
         )
         for number, (kind, target) in enumerate(order[:faults])
     ]
+
+
+def _pairs(kind: str, services: Sequence[str]) -> list[tuple[str, str]]:
+    name, _, service = kind.partition(":")
+    if service:
+        return [(name, service)]
+    return [(name, each) for each in services] if name in TO_PROCESSES else [(name, name)]

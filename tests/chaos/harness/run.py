@@ -24,7 +24,7 @@ from tests.support.platform_waiting import until
 
 REPLICAS = MappingProxyType({"gateway": 2, "installer": 2, "orchestrator": 3, "status": 2})
 # Seconds. An operation that has not ended so long after the last fault will not.
-PATIENCE = 240.0
+PATIENCE = 120.0
 # Seconds in which what was done comes to rest: views catch up, what has been given up is removed.
 SETTLING = 30.0
 
@@ -44,6 +44,7 @@ class Options:
     program: tuple[str, ...] = ("services",)
     say: bool = True
     patience: float = PATIENCE
+    settling: float = SETTLING
 
 
 @dataclass
@@ -112,7 +113,9 @@ class _Running:
         )
         async with asyncio.TaskGroup() as group:
             for number in range(options.clients):
-                client = Client(stage.apis, stage.url, self._history.add, self._watcher, self._outcome.refusals)
+                client = Client(
+                    stage.apis, stage.url, self._history.add, self._watcher, self._outcome.refusals, options.patience
+                )
                 group.create_task(client.run([order for order in orders if order.client == number]))
 
     async def _tell(self) -> None:
@@ -130,7 +133,7 @@ class _Running:
 
     async def _rest(self) -> None:
         """What is found is looked at again until nothing is, or until all has had its time to come to rest."""
-        give_up = time.monotonic() + SETTLING
+        give_up = time.monotonic() + self._options.settling
         while True:
             await self._look()
             self._outcome.findings = judged(self._history)

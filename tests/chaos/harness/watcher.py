@@ -49,9 +49,15 @@ class Watcher:
         if operation not in self._closed:
             self._open.add(operation)
 
-    async def room(self) -> None:
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._open) < self._most)
+    async def room(self, patience: float) -> bool:
+        """As soon as there is; False when nothing went on for `patience` seconds."""
+        while len(self._open) >= self._most:
+            try:
+                async with asyncio.timeout(patience), self._changed:
+                    await self._changed.wait()
+            except TimeoutError:
+                return False
+        return True
 
     async def reached(self, ended: int) -> None:
         """Returns when that many operations have ended, or when no more are asked for."""
