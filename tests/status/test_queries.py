@@ -15,7 +15,7 @@ from libs.contracts.views import OperationView, Page, ToolView
 from tests.status.service import Running, status_service
 from tests.status.stories import Operation, lost, observed, tool, tool_named
 from tests.support.postgres import PostgresServer
-from tests.support.stage import Stage, staged
+from tests.support.stage import Stage, eventually, staged
 
 
 @pytest.fixture(scope="module", params=["file", "server"])
@@ -184,11 +184,18 @@ async def test_a_lost_database_is_filled_again_from_the_events(tmp_path: Path) -
 
 
 async def test_the_health_tells_of_nats_database_and_projection(status: Running) -> None:
-    report = (await status.http.stranger.get("/api/health")).json()
-    checks = report["services"]["status"]["checks"]
-    assert {name: check["ok"] for name, check in checks.items()} == {"nats": True, "database": True, "projection": True}
+    async def is_told() -> bool:
+        report = (await status.http.stranger.get("/api/health")).json()
+        checks = report["services"]["status"]["checks"]
+        assert set(checks) == {"nats", "database", "projection"}
+        return all(check["ok"] for check in checks.values())
+
+    await eventually(is_told, "all is well, the tables filled")
 
 
 async def test_the_projections_lag_is_measured(status: Running) -> None:
-    text = (await status.http.client.get("/metrics")).text
-    assert 'machete_projection_lag_events{projection="status"} 0.0' in text
+    async def is_none() -> bool:
+        text = (await status.http.client.get("/metrics")).text
+        return 'machete_projection_lag_events{projection="status"} 0.0' in text
+
+    await eventually(is_none, "there is no lag once the tables are filled")
