@@ -194,6 +194,7 @@ def _say(setup: Setup, configuration: Any, data: Path) -> None:
         f"          export MACHETE_URL={url} MACHETE_DATA={data}",
         f"  docs    {url}/api/docs  (any user; the token is the password)",
         f"  data    {data}",
+        f"  nats    {configuration['services']['gateway']['environment']['MACHETE_AGENTS_NATS_URL']}  (for agents)",
         f"  logs    {_by_hand(setup)} logs --follow",
         "",
         "  `make down` stops the platform: tools go on, and everything is kept.",
