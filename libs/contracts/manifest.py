@@ -101,7 +101,8 @@ class Runtime(Part):
     environment: Environment = Field(default_factory=dict)
     """A list of NAME=value or a mapping."""
     volumes: tuple[VolumeText, ...] = ()
-    """SOURCE:TARGET[:ro]; a relative source lies in the tool's own data folder, a name is a named volume."""
+    """SOURCE:TARGET[:ro]; a relative source lies in the tool's own data folder and is filled
+    once with what the repository ships there, a name is a named volume."""
     dependencies: tuple[Line, ...] = ()
     """Other tools or services it needs; this release does not start them."""
     dockerfile: InnerPath | None = None

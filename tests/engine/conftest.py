@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import docker
 import docker.errors
@@ -17,8 +18,9 @@ from services.orchestrator.adapters.builder import BuildxBuilder
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.domain.failures import ToolExited
 from services.orchestrator.domain.names import LABEL_INSTANCE
-from tests.orchestrator.engine_promises import Rig
+from tests.orchestrator.engine_promises import WEB, Rig
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,21 @@ def rig_of(engine: Engine, instance: str, hand: OtherHand, folder: Path) -> Rig:
         hand,
         folder,
     )
+
+
+def data_of(rig: Rig, tool: str = WEB) -> Path:
+    return rig.folder / "tools" / tool / "data"
+
+
+async def printed(rig: Rig, script: str, **changes: Any) -> str:
+    """What a container of the tool prints, run to its end."""
+    spec = rig.spec(command=("sh", "-c", script), port=None, **changes)
+    placed = await rig.containers.start(spec)
+    with pytest.raises(ToolExited) as ended:
+        await rig.containers.ready(spec, placed)
+    assert ended.value.detail is not None
+    await rig.containers.stop(WEB, timeout=0)
+    return ended.value.detail["log"][0]
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:

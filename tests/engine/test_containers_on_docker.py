@@ -2,46 +2,26 @@
 
 import asyncio
 import base64
-import os
-import shutil
 import socket
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import docker
 import pytest
 
-from libs.contracts.problems import Failure
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
-from services.orchestrator.adapters.folders import make_folders
 from services.orchestrator.adapters.networks import ensure_network
-from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain.failures import EngineError, PortTaken, ToolExited
-from services.orchestrator.domain.specs import ContainerSpec, FolderMount, Limits, VolumeMount
+from services.orchestrator.domain.specs import ContainerSpec, Limits, VolumeMount
+from tests.engine.conftest import printed
 from tests.orchestrator.behaviours import ENDS_WELL, IMAGE, SERVES, SLEEPS
 from tests.orchestrator.engine_promises import OTHER, WEB, Rig, ignore
 
 MIB = 1024 * 1024
-
-
-def data_of(rig: Rig, tool: str = WEB) -> Path:
-    return rig.folder / "tools" / tool / "data"
-
-
-async def printed(rig: Rig, script: str, **changes: Any) -> str:
-    """What a container of the tool prints, run to its end."""
-    spec = rig.spec(command=("sh", "-c", script), port=None, **changes)
-    placed = await rig.containers.start(spec)
-    with pytest.raises(ToolExited) as ended:
-        await rig.containers.ready(spec, placed)
-    assert ended.value.detail is not None
-    await rig.containers.stop(WEB, timeout=0)
-    return ended.value.detail["log"][0]
 
 
 @contextmanager
@@ -90,62 +70,6 @@ async def test_environment_values_arrive_whole(rig: Rig):
     pairs = base64.b64decode(encoded).decode().split("\0")
     seen = dict(pair.split("=", 1) for pair in pairs if pair)
     assert {name: seen[name] for name in wanted} == wanted
-
-
-async def test_data_in_relative_mounts_outlives_the_container(rig: Rig):
-    folders = (FolderMount("./data", "/app/data"), FolderMount("deep/config", "/app/config", read_only=True))
-    assert await printed(rig, "echo kept > /app/data/file; echo written", folders=folders) == "written"
-    assert (data_of(rig) / "data/file").read_text() == "kept\n"
-    assert (data_of(rig) / "deep/config").is_dir()
-    again = await printed(rig, "cat /app/data/file", folders=folders, environment={"A": "new container"})
-    assert again == "kept"
-    assert "Read-only" in await printed(rig, "touch /app/config/x 2>&1", folders=folders)
-
-
-async def test_a_link_a_tool_made_in_its_data_cannot_mount_the_host(rig: Rig):
-    """It writes the link while it sees the folder around; a later release asks for the folder of that name."""
-    await rig.containers.prepare(rig.spec(folders=(FolderMount("data", "/app/data"),)))
-    (data_of(rig) / "data/sub").symlink_to("/etc")
-    with pytest.raises(Failure, match="is reached through a link: remove it") as refused:
-        await rig.containers.start(rig.spec(folders=(FolderMount("data/sub", "/app/sub"),)))
-    assert refused.value.code == "mount_refused"
-
-
-async def test_a_mount_within_a_mount_makes_no_container(rig: Rig):
-    folders = (FolderMount(".", "/all"), FolderMount("sub", "/sub"))
-    with pytest.raises(Failure, match="one within the other"):
-        await rig.containers.prepare(rig.spec(folders=folders))
-    assert (await rig.containers.observe(WEB)).services == ()
-
-
-@pytest.mark.parametrize(
-    ("lines", "owner"),
-    [
-        (("USER 1234:2345",), (1234, 2345)),
-        (("RUN echo 'tool:x:4321:5432::/:/bin/sh' > /etc/passwd", "USER tool"), (4321, 5432)),
-        (("USER 0",), (0, 0)),
-    ],
-    ids=["numbers", "name", "root"],
-)
-async def test_a_folder_belongs_to_the_user_the_image_runs_as(rig: Rig, lines: tuple[str, ...], owner: tuple[int, int]):
-    built = await rig.builder.build(rig.source(*lines), ignore)
-    await rig.containers.prepare(rig.spec(image=built.reference, folders=(FolderMount("a/b", "/b"),)))
-    found = os.stat(data_of(rig) / "a/b")
-    assert (found.st_uid, found.st_gid) == owner
-
-
-@pytest.mark.parametrize("cut_off", ["before its container is made", "before it is given away"])
-async def test_a_folder_whose_maker_was_cut_off_belongs_to_the_user_all_the_same(rig: Rig, cut_off: str):
-    built = await rig.builder.build(rig.source("USER 1234:2345"), ignore)
-    spec = rig.spec(image=built.reference, folders=(FolderMount("a/b", "/b"),))
-    if cut_off == "before it is given away":
-        await rig.containers.prepare(spec)
-        shutil.rmtree(data_of(rig))
-    made = make_folders(spec.folders, data_of(rig), Unowned(data_of(rig).with_name("unowned.json")))
-    assert {path.stat().st_uid for path in made} == {os.getuid()}
-    await rig.containers.prepare(spec)
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in made} == {(1234, 2345)}
-    assert sorted(path.name for path in data_of(rig).parent.iterdir()) == ["data"]
 
 
 async def test_data_in_volumes_an_image_declares_outlives_the_container(rig: Rig):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from services.orchestrator.domain.stacks.places import outer, placed
+from services.orchestrator.domain.stacks.places import Bind, mounted_over, outer, placed
 
 _PARTS = st.sampled_from(["a", "b", "a~b", "~", "~0", "_within", "_tool", "_repository", "__tool", "__within", "_"])
 _ORIGINS = st.lists(_PARTS, max_size=3).map(lambda parts: "/".join(parts) or ".")
@@ -57,3 +57,16 @@ def test_no_place_is_another_s_or_lies_within_another(origins: set[str], folder:
         assert ".." not in path.parts
         for other in paths[:number] + paths[number + 1 :]:
             assert not path.is_relative_to(other), (origins, paths)
+
+
+def test_what_lies_within_is_mounted_over_its_place_as_the_nearest_folder_around_it_is():
+    origins = [".", "data", "data/deep"]
+    code = Bind(".", PurePosixPath("/code"), read_only=True)
+    data = Bind("data", PurePosixPath("/code/data"))
+    deep = Bind("data/deep", PurePosixPath("/code/data/deep"))
+    assert mounted_over([code, data], origins, [code.target, data.target]) == [deep]
+    assert mounted_over([code, data, deep], origins, [each.target for each in (code, data, deep)]) == []
+    assert {(each.origin, each.read_only) for each in mounted_over([code], origins, [code.target])} == {
+        ("data", True),
+        ("data/deep", True),
+    }

@@ -10,15 +10,16 @@ from typing import Any
 
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.feed import DockerFeed
-from services.orchestrator.adapters.folders import give_to, make_folders, owner_in
+from services.orchestrator.adapters.folders import give_to, owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.inspection import inspect_container, inspect_image
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import remove_container, remove_tool
+from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain import names
-from services.orchestrator.domain.container_body import create_body, spec_hash, with_image_volumes
+from services.orchestrator.domain.container_body import create_body, places_of, spec_hash, with_image_volumes
 from services.orchestrator.domain.failures import EngineError, is_about_port
 from services.orchestrator.domain.observations import (
     Observation,
@@ -120,7 +121,7 @@ class DockerContainers:
         wanted = spec_hash(create_body(spec, port, self._data(spec.tool)))
         for item in found:
             if item["Labels"].get(names.LABEL_SPEC) == wanted and item["State"] not in _LOST:
-                await self._give_folders(spec, item["Id"], await self._make_folders(spec))
+                await self._give_folders(spec, item["Id"], await self._fill_folders(spec))
                 return Placed(item["Id"], port, created=False, started=False)
         for item in found:
             await self._stop(item, 10.0)
@@ -139,23 +140,26 @@ class DockerContainers:
         # An image may carry labels by which its container would pass for one of a stack.
         body["Labels"] |= {label: "" for label in names.OF_STACKS if label in (image.get("Labels") or {})}
         body["Labels"][names.LABEL_SPEC] = spec_hash(create_body(spec, port, data))
-        made = await self._make_folders(spec)
+        made = await self._fill_folders(spec)
         await asyncio.gather(*(remove_container(self.engine, other) for other in others))
         created = await self._create_named(spec.name, body)
         await self._give_folders(spec, created, made)
         return Placed(created, port, created=True, started=False)
 
-    async def _make_folders(self, spec: ContainerSpec) -> list[Path]:
-        return await asyncio.to_thread(make_folders, spec.folders, self._data(spec.tool), self._unowned(spec.tool))
+    async def _fill_folders(self, spec: ContainerSpec) -> list[Path]:
+        """Those that were made, and are not their user's yet."""
+        places, data = places_of(spec.folders), self._data(spec.tool)
+        return await asyncio.to_thread(seed_noting, places, spec.source, data, self._unowned(spec.tool))
 
     async def _give_folders(self, spec: ContainerSpec, container: str, made: list[Path]) -> None:
         if not made:
             return
+        written = {self._data(spec.tool) / place.path for place in places_of(spec.folders) if place.owner}
         inspected = await inspect_container(self.engine, container)
         if inspected is None:
             return
         if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
-            await asyncio.to_thread(give_to, made, owner)
+            await asyncio.to_thread(give_to, written.intersection(made), owner)
         self._unowned(spec.tool).forget()
 
     async def _create_named(self, name: str, body: dict[str, Any]) -> str:

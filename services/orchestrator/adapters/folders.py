@@ -1,4 +1,4 @@
-"""The folders of a tool that its container sees: made before it starts, with the owner it runs as."""
+"""The folders of a tool that its containers see: reached through no link, and with the owner that they run as."""
 
 import io
 import os
@@ -10,34 +10,9 @@ from pathlib import Path
 
 from libs.contracts.problems import Failure
 from services.orchestrator.adapters.engine import Engine, path_of
-from services.orchestrator.adapters.unowned import Unowned
-from services.orchestrator.domain.container_body import folder_of
 from services.orchestrator.domain.failures import EngineError
-from services.orchestrator.domain.specs import FolderMount
 
 MOST_READ = 1024 * 1024
-
-
-def make_folders(mounts: Iterable[FolderMount], data: Path, unowned: Unowned) -> list[Path]:
-    """Make those that are missing, and name them. A file or folder that is there stays as it is.
-
-    Named are those too that were made before, when whoever made them was cut off before giving them to their user.
-    A tool can write links into its own folders; one that leads out of them would let it mount anything.
-    """
-    data.mkdir(parents=True, exist_ok=True)
-    inside = data.resolve()
-    noted = unowned.noted()
-    for mount in mounts:
-        folder = folder_of(mount, data)
-        refuse_links(folder, data)
-        if not folder.resolve().is_relative_to(inside):
-            raise Failure("mount_refused", f"The mount {mount.path!r} leads out of the tool's data folder.")
-        way = [part for part in (folder, *folder.parents) if part != data and part.is_relative_to(data)]
-        if missing := [part for part in reversed(way) if not part.exists()]:
-            noted = unowned.note([str(part.relative_to(data)) for part in missing])
-        for part in missing:
-            part.mkdir()
-    return [folder for path in sorted(noted) if (folder := data / path).exists()]
 
 
 def refuse_links(path: Path, data: Path) -> None:

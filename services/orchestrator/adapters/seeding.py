@@ -12,8 +12,8 @@ from services.orchestrator.domain.stacks.places import Place
 _HALF = ".seeding"
 
 
-def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
-    """Make each place that is missing, and name it: a copy of what the repository has there, else a folder.
+def seed(places: Iterable[Place], repository: Path | None, data: Path) -> list[Path]:
+    """Make each place that is missing, and name it: a copy of what the repository, if any, has there, else a folder.
 
     What is there stays as it is. All at once or not at all: a copy that was broken off is begun anew. Raises
     `Failure` where a link stands in the way: a tool could have put it there, to be given what lies beyond.
@@ -28,26 +28,26 @@ def seed(places: Iterable[Place], repository: Path, data: Path) -> list[Path]:
         target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(f".{target.name}{_HALF}")
         _remove(half)
-        _copy(repository / place.origin, half)
+        _copy(repository / place.origin if repository else None, half)
         _make_mount_points(place, places, half)
         half.rename(target)
         made.append(target)
     return made
 
 
-def seed_noting(places: Collection[Place], repository: Path, data: Path, unowned: Unowned) -> list[Path]:
+def seed_noting(places: Collection[Place], repository: Path | None, data: Path, unowned: Unowned) -> list[Path]:
     """As `seed`, and names those too that whoever made them was cut off before giving them to their users."""
     noted = unowned.note([place.path for place in places if not (data / place.path).exists()])
     seed(places, repository, data)
     return [data / place.path for place in places if place.path in noted]
 
 
-def _copy(origin: Path, target: Path) -> None:
+def _copy(origin: Path | None, target: Path) -> None:
     """Links within a folder stay links: the tool resolves them in its own file system."""
-    real = origin.resolve()
-    if real.is_dir():
+    real = origin.resolve() if origin else None
+    if real and real.is_dir():
         shutil.copytree(real, target, symlinks=True)
-    elif real.is_file():
+    elif real and real.is_file():
         shutil.copy2(real, target)
     else:
         target.mkdir()

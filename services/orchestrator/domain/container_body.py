@@ -11,6 +11,7 @@ from typing import Any
 from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, VolumeMount
+from services.orchestrator.domain.stacks.places import Place
 
 LOG_ROTATION = {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "3"}}
 
@@ -103,6 +104,16 @@ def folder_of(mount: FolderMount, data: Path) -> Path:
     if path.is_absolute() or ".." in path.parts or "\0" in mount.path:
         raise Failure("mount_refused", f"The mount {mount.path!r} leads out of the tool's data folder: stay inside.")
     return data / path
+
+
+def places_of(folders: Iterable[FolderMount]) -> tuple[Place, ...]:
+    """Each place once, for the tool's user if it writes there."""
+    found: dict[str, Place] = {}
+    for mount in folders:
+        path = str(PurePosixPath(mount.path))
+        writes = not mount.read_only or (path in found and found[path].owner is not None)
+        found[path] = Place(mount.origin or path, path, names.APP if writes else None)
+    return tuple(found.values())
 
 
 def _labels(spec: ContainerSpec, host_port: int | None) -> dict[str, str]:

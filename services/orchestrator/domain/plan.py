@@ -1,12 +1,14 @@
 """What a tool's release asks of the engine."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 
+from libs.contracts.manifest_values import Volume
 from libs.contracts.tools import Desired, ServiceStatus, Tool
 from services.orchestrator.domain import names
 from services.orchestrator.domain.observations import Observation, ServiceObservation
 from services.orchestrator.domain.specs import BuildSpec, ContainerSpec, FolderMount, Limits, VolumeMount
+from services.orchestrator.domain.stacks.places import Bind, mounted_over, placed
 from services.orchestrator.domain.tool_state import tool_state
 
 NANO = 1_000_000_000
@@ -34,7 +36,7 @@ def container_spec(instance: str, tool: Tool) -> ContainerSpec:
         release=tool.release.id,
         image=tool.release.image or "",
         environment=manifest.environment,
-        folders=tuple(FolderMount(v.source, v.target, v.read_only) for v in volumes if v.kind == "path"),
+        folders=_folders(volumes, tool.release.subdir or "."),
         volumes=tuple(VolumeMount(v.source, v.target, v.read_only) for v in volumes if v.kind == "named"),
         port=manifest.port,
         host_port=tool.port,
@@ -42,6 +44,21 @@ def container_spec(instance: str, tool: Tool) -> ContainerSpec:
         read_only=manifest.permissions.filesystem.read_only,
         health_check=manifest.health_check,
         readiness=manifest.readiness_timeout,
+    )
+
+
+def _folders(volumes: Sequence[Volume], folder: str) -> tuple[FolderMount, ...]:
+    """By the rules of a stack's binds; `folder` is the tool's in the repository."""
+    binds = [
+        Bind(str(PurePosixPath(folder, each.source)), PurePosixPath(each.target), each.read_only)
+        for each in volumes
+        if each.kind == "path"
+    ]
+    places = placed({bind.origin: None for bind in binds}, folder)
+    inner = mounted_over(binds, places, [PurePosixPath(each.target) for each in volumes])
+    return tuple(
+        FolderMount(places[bind.origin].path, str(bind.target), bind.read_only, bind.origin)
+        for bind in (*binds, *inner)
     )
 
 

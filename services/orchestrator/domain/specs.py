@@ -45,11 +45,15 @@ class BuiltImage:
 
 @dataclass(frozen=True)
 class FolderMount:
-    """`path` is relative to the tool's data folder, `target` absolute in the container."""
+    """`path` is relative to the tool's data folder, `target` absolute in the container.
+
+    `origin` is what of the repository, relative to it, it is filled with when it is made; without one it is as `path`.
+    """
 
     path: str
     target: str
     read_only: bool = False
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ class ContainerSpec:
 
     `port` is what it listens on inside, `host_port` where that is published on 127.0.0.1 (None: the one it
     already has, else a free one). `health_check` is a path that answers 200 when the tool is ready, and
-    `readiness` the seconds it has for that; neither is part of the container itself.
+    `readiness` the seconds it has for that; `source` is the unpacked repository that its folders are filled from.
+    None of the three is part of the container itself.
     """
 
     instance: str
@@ -93,6 +98,7 @@ class ContainerSpec:
     command: tuple[str, ...] | None = None
     health_check: str | None = None
     readiness: float = 60.0
+    source: Path | None = None
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from libs.contracts.manifest_values import Volume
-from services.orchestrator.domain.stacks.places import Place, outer, placed
+from services.orchestrator.domain.stacks.places import Bind, Place, mounted_over, placed
 from services.orchestrator.domain.stacks.stack import (
     Config,
     Stack,
@@ -40,12 +40,18 @@ class Mounts:
         return tuple(self._places.values())
 
     def of(self, service: str) -> list[Mount]:
-        mounts = [self._settled(mount) for mount in self._of[service]]
-        targets = {PurePosixPath(mount["target"]) for mount in mounts}
-        for mount in list(self._of[service]):
-            if mount["type"] == "bind":
-                mounts += [each for each in self._within(mount) if PurePosixPath(each["target"]) not in targets]
-        return mounts
+        asked = self._of[service]
+        binds = [
+            Bind(self._origin(mount), PurePosixPath(plain(mount["target"])), bool(mount.get("read_only")))
+            for mount in asked
+            if mount["type"] == "bind"
+        ]
+        taken = [PurePosixPath(plain(mount["target"])) for mount in asked]
+        inner = [
+            self._bind(self._places[each.origin], escaped(str(each.target)), each.read_only)
+            for each in mounted_over(binds, self._places, taken)
+        ]
+        return [*(self._settled(mount) for mount in asked), *inner]
 
     def volumes(self) -> dict[str, Any]:
         used = {mount["source"] for mounts in self._of.values() for mount in mounts if mount["type"] == "volume"}
@@ -83,13 +89,3 @@ class Mounts:
         source = escaped(str(self._stack.data / place.path))
         bind = {"create_host_path": False}
         return {"type": "bind", "source": source, "target": target, "read_only": read_only, "bind": bind}
-
-    def _within(self, mount: Mount) -> list[Mount]:
-        """What lies within a folder that is mounted, but apart from it on the host, is mounted over its place."""
-        around = self._origin(mount)
-        found: list[Mount] = []
-        for origin, place in self._places.items():
-            if around in outer(origin, self._places):
-                target = PurePosixPath(plain(mount["target"])) / PurePosixPath(origin).relative_to(around)
-                found.append(self._bind(place, escaped(str(target)), bool(mount.get("read_only"))))
-        return found
