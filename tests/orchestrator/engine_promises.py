@@ -219,9 +219,9 @@ class ContainerPromises:
 
     async def test_data_outlives_a_removal_without_the_word_for_it(self, rig: Rig):
         await rig.containers.prepare(rig.spec(volumes=(VolumeMount("db", "/db"),)))
-        await rig.containers.remove(WEB)
-        assert len(await rig.hand.volumes(rig.instance)) == 1
-        await rig.containers.remove(WEB, data=True)
+        kept = (await rig.containers.remove(WEB)).kept
+        assert len(kept) == len(await rig.hand.volumes(rig.instance)) == 1
+        assert (await rig.containers.remove(WEB, data=True)).kept == ()
         assert await rig.hand.volumes(rig.instance) == []
 
     async def test_a_tool_that_keeps_crashing_can_be_stopped_and_removed(self, rig: Rig):
