@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv/bin
 PYTEST_ARGS ?=
 ONCE ?=
+ARGS ?=
 IMAGE_LOCK = uv pip compile --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
@@ -11,7 +12,7 @@ IMAGE_LOCK = uv pip compile --constraint requirements.lock --universal --python-
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help python setup demo up down test check format generate lock bench clean
+.PHONY: help python setup demo up down test chaos check format generate lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,10 @@ down: python ## stop the platform in containers; tools go on, data stays
 test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
 	@$(PYTHON) -m deploy.setup tests
 	@$(VENV)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+
+chaos: python ## mistreat a whole platform at random under load, and judge it (ARGS="--seed 7 --commands 10000 --faults 200")
+	@$(PYTHON) -m deploy.setup tests
+	@$(VENV)/python -m tests.chaos.harness $(ARGS)
 
 check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python

@@ -24,7 +24,7 @@ LATER = (429, 500, 502, 503, 507)
 
 
 class Client:
-    """`url` is what it installs; `refusals` counts the answers that were no 202, by the problem's code.
+    """`urls` are what it installs, each name always from the same one; `refusals` counts what was no 202, by its code.
 
     Once nothing has gone on for `patience` seconds it sends no more.
     """
@@ -32,14 +32,14 @@ class Client:
     def __init__(
         self,
         apis: Sequence[Api],
-        url: str,
+        urls: Sequence[str],
         add: Callable[[Asked], None],
         watcher: Watcher,
         refusals: Counter[str],
         patience: float,
     ) -> None:
         self._apis = apis
-        self._url = url
+        self._urls = urls
         self._add = add
         self._watcher = watcher
         self._refusals = refusals
@@ -108,10 +108,13 @@ class Client:
             await asyncio.sleep(PAUSE)
         raise AssertionError("counting ends never")
 
+    def _url(self, name: str) -> str:
+        return self._urls[sum(name.encode()) % len(self._urls)]
+
     def _request(self, api: Api, order: Order) -> Any:
         match order.kind:
             case "install":
-                return api.install(order.name, self._url, key=order.key, start=order.start)
+                return api.install(order.name, self._url(order.name), key=order.key, start=order.start)
             case "stop":
                 return api.stop(order.name, key=order.key, now=order.now)
             case "uninstall":

@@ -1,6 +1,9 @@
-"""Services with a known defect put back: `python -m tests.chaos.harness.defects no-fence orchestrator`.
+"""Services with a known defect put back, in this process alone: what the harness must find.
 
-Each one breaks what the platform rests on, in this process alone, so that a run can show that the harness finds it.
+common="--seed 4 --tools 12 --most 24 --commands 120 --patience 25 --settling 5"
+python -m tests.chaos.harness $common --faults 6 --faults-of pause:orchestrator,cut:orchestrator --defect no-fence
+python -m tests.chaos.harness $common --faults 8 --faults-of kill --defect ack-before-result
+python -m tests.chaos.harness $common --faults 8 --faults-of nats-killed,kill --defect message-id-only
 """
 
 from __future__ import annotations
@@ -14,15 +17,19 @@ from libs.contracts.names import new_operation_id, random_word
 from libs.contracts.operations import OperationEnded, Recorded
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.tools import ToolCommand
+from libs.runtime.bus import operation, watch, worker
 from libs.runtime.bus.connection import Bus, Stored
-from libs.runtime.bus.decide import Move
+from libs.runtime.bus.decide import Move, Standing
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.records import Entry, Record, Records
 from libs.runtime.bus.worker import Worker
 
 
 def no_fence() -> None:
-    """The end is appended whoever has begun the operation since."""
+    """The end is appended whoever has begun the operation since, and nobody looks whether somebody may have.
+
+    Without the expected sequence alone nothing goes wrong that often: the looks at record and clock come first.
+    """
     expecting = Records.append
 
     async def append(self: Records, record: Record, event: Recorded, *, causation: str | None = None) -> Record:
@@ -32,7 +39,17 @@ def no_fence() -> None:
         stored = await bus.publish(EVENTS, event, correlation=event.operation)
         return Record((*record.entries, Entry(stored.sequence, event, "")))
 
+    def standing(record: Record, fence: int) -> Standing:
+        return Standing.CANCELLED if record.cancel is not None else Standing.OWNER
+
+    def never(self: Delivery) -> bool:
+        return False
+
     Records.append = append
+    Delivery.lapsed = never
+    for module in (operation, watch, worker):
+        if hasattr(module, "standing"):
+            setattr(module, "standing", standing)  # noqa: B010
 
 
 def ack_before_result() -> None:

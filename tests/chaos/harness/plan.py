@@ -11,8 +11,8 @@ from types import MappingProxyType
 LASTS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "kill": (0.0, 1.5),
-        "pause": (5.5, 8.0),
-        "cut": (3.0, 10.0),
+        "pause": (6.0, 9.0),
+        "cut": (4.0, 10.0),
         "nats-killed": (0.0, 3.0),
         "consumer-deleted": (0.0, 0.0),
         "engine-cut": (0.5, 5.0),

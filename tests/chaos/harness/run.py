@@ -114,7 +114,7 @@ class _Running:
         async with asyncio.TaskGroup() as group:
             for number in range(options.clients):
                 client = Client(
-                    stage.apis, stage.url, self._history.add, self._watcher, self._outcome.refusals, options.patience
+                    stage.apis, stage.urls, self._history.add, self._watcher, self._outcome.refusals, options.patience
                 )
                 group.create_task(client.run([order for order in orders if order.client == number]))
 

@@ -37,7 +37,7 @@ class Stage:
 
     platform: Platform
     engine: EngineProxy
-    url: str
+    urls: tuple[str, ...]
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
     homes: dict[str, Path] = field(default_factory=dict[str, Path])
     apis: list[Api] = field(default_factory=list[Api])
@@ -83,7 +83,8 @@ async def staged(
         )
         platform.program = program
         await _watch_commands(platform)
-        stage = Stage(platform, proxy, platform.forge.tool("small", small()), homes=places)
+        urls = platform.forge.tool("quick", small()), platform.forge.tool("slow", small("sleep 0.7; "))
+        stage = Stage(platform, proxy, urls, homes=places)
         for service in SERVICES:
             for _ in range(replicas[service]):
                 await _add(stack, stage, service)
@@ -126,10 +127,13 @@ async def _watch_commands(platform: Platform) -> None:
     await jetstream.update_stream(config)
 
 
-def small() -> Files:
-    """A tool that is built from what is there and runs at once; its volume shows whether data is kept or removed."""
+def small(farewell: str = "") -> Files:
+    """A tool that is built from what is there and runs at once; its volume shows whether data is kept or removed.
+
+    `farewell` is what it does when it is asked to stop: what takes its time can be caught in the middle.
+    """
     from deploy.setup.images import BUSYBOX
 
     manifest = '{"version": "1.0.0", "description": "small", "machete": {"volumes": ["kept:/kept"]}}'
-    dockerfile = f'FROM {BUSYBOX}\nCMD ["sh", "-c", "trap \'exit 0\' TERM; sleep 1000000 & wait $!"]\n'
+    dockerfile = f'FROM {BUSYBOX}\nCMD ["sh", "-c", "trap \'{farewell}exit 0\' TERM; sleep 1000000 & wait $!"]\n'
     return {"Dockerfile": dockerfile.encode(), "machete.yml": manifest.encode()}
