@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from deploy.setup import daemon, engine, images, postgres, prometheus, python_env, sshd
+from deploy.setup import daemon, engine, faketime, images, postgres, prometheus, python_env, sshd
 from deploy.setup.shell import PersonNeeded, SetupFailed, alone, say
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +31,7 @@ def tests() -> None:
     postgres.ensure()
     prometheus.ensure()
     sshd.ensure()
+    faketime.ensure()
 
 
 STEPS: dict[str, Callable[[], None]] = {
@@ -42,6 +43,7 @@ STEPS: dict[str, Callable[[], None]] = {
     "postgres": postgres.ensure,
     "prometheus": prometheus.ensure,
     "sshd": sshd.ensure,
+    "faketime": faketime.ensure,
     "engine-status": engine.status,
     "engine-stop": daemon.stop,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ def main(arguments: Sequence[str]) -> int:
         program=("tests.chaos.harness.defects", given.defect) if given.defect else ("services",),
     )
     logging.configure("error", "console")
+    # However it is ended, nothing of it stays on the engine; a shell lets what runs in the background ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="machete-harness-") as folder:
         outcome = asyncio.run(run(options, Path(folder) / "run"))
         if given.logs is not None:

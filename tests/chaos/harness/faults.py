@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import docker.errors
 
+from deploy.setup import faketime
 from libs.contracts.streams import COMMANDS, TASKS
 from tests.chaos.harness.disks import filled
 from tests.chaos.harness.history import Fault
@@ -28,7 +29,6 @@ print("held", flush=True)
 sys.stdin.read()
 """
 AHEAD = "+1h"
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
 Thing = TypeVar("Thing")
 Done = Callable[[Planned], Awaitable[tuple[str, str | None] | None]]
 
@@ -95,7 +95,9 @@ class Faults:
     async def _clock_wrong(self, planned: Planned) -> tuple[str, None]:
         """One life of a process an hour ahead of everybody else."""
         process = self._replica(planned)
-        wrong = {"LD_PRELOAD": str(FAKETIME), "FAKETIME": AHEAD, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        library = faketime.found()
+        assert library is not None, "libfaketime is missing: run `make chaos`, which sets it up"
+        wrong = {"LD_PRELOAD": str(library), "FAKETIME": AHEAD, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
         async with self._busy[process.name]:
             await process.kill()
             with process.given(wrong):
