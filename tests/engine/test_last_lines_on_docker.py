@@ -47,7 +47,9 @@ async def test_what_it_printed_before_it_was_stopped_is_not_why_it_ended_this_ti
     await rig.containers.ready(spec, placed)
     await rig.containers.stop(spec.tool, timeout=0)
     said = await said_in_the_end(rig, spec)
-    assert said == ["run 1", "of run 1"]
+    run = said[0].removeprefix("run ")
+    assert said == [f"run {run}", f"of run {run}"]
+    assert int(run) >= 1  # the engine starts it again, on a busy machine more than once before anybody looks
 
 
 async def test_one_that_is_not_ready_in_time_shows_what_it_prints_now(rig: Rig):

@@ -60,12 +60,13 @@ class DockerFeed:
         query: Query = {"tail": count, "stdout": True, "stderr": True, "timestamps": True}
         return LogReader().feed(await self.engine.read("GET", _logs(container_id), query))
 
-    async def ends(self, container_id: str, since: int) -> list[int]:
-        """When it ended since then, in nanoseconds and ascending, as far back as the engine remembers."""
+    async def ends(self, container_id: str, since: int) -> list[tuple[int, int]]:
+        """When it ended since then (nanoseconds, ascending) and with which code, as far as the engine remembers."""
         filters = {"container": [container_id], "event": ["die"]}
         query: Query = {"since": engine_time(since), "until": engine_time(time.time_ns()), "filters": filters}
         async with aclosing(self.engine.json_lines("/events", query)) as events:
-            return sorted([int(event["timeNano"]) async for event in events])
+            found = [(event["timeNano"], event["Actor"]["Attributes"]["exitCode"]) async for event in events]
+        return sorted((int(time), int(code)) for time, code in found)
 
     async def _alive(self, path: str, query: Query) -> AsyncGenerator[Any, None]:
         """The endless answer's objects, as long as the engine lives."""

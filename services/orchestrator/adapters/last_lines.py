@@ -14,7 +14,7 @@ async def last_lines(feed: DockerFeed, container: str, *, ended: bool) -> list[s
     if not lines:
         return []
     going = ended and await _is_up(feed, container)
-    ends = await feed.ends(container, lines[0].time)
+    ends = [time for time, _ in await feed.ends(container, lines[0].time)]
     return [line.text for line in of_last_run(lines, ends, but_for_present=going)][-MOST:]
 
 

@@ -27,6 +27,7 @@ log = get_logger(__name__)
 
 LOOK_AGAIN = 1.0  # seconds, where the engine says nothing
 SETTLING = 0.1
+LONG_AGO = 3600 * 10**9  # nanoseconds: longer than anybody waits for a stack
 ENDS_AGAIN = 3.0  # seconds that a failed service is waited for to fail again
 
 
@@ -130,12 +131,15 @@ class StackWatch:
             said = _health_output(inspected)
             return NotReady(readiness.unhealthy_sentence(service, said), said, log)
         if service.exit_code is None:
-            service = replace(service, exit_code=await self._next_exit(service.container_id))
+            service = replace(service, exit_code=await self._exit(service.container_id))
         return ToolExited(exit_sentence(service, of_stack=True), service.exit_code, service.oom, log)
 
-    async def _next_exit(self, container: str) -> int | None:
-        """How it ended, of one that the engine has started again by now: most likely as it will end once more."""
-        try:
+    async def _exit(self, container: str) -> int | None:
+        """How it ended last, of one that the engine has started again by now."""
+        known = await DockerFeed(self.engine, self.instance).ends(container, time.time_ns() - LONG_AGO)
+        if known:
+            return known[-1][1]
+        try:  # the engine has forgotten it: most likely it ends once more as it did
             async with asyncio.timeout(ENDS_AGAIN):
                 return await exit_code(self.engine, container)
         except TimeoutError:

@@ -101,10 +101,9 @@ class DockerStacks:
 
     async def start(self, tool: Tool, alive: Callable[[], bool] = always, *, wait: bool = True) -> bool:
         """A service that fails while others wait for it is told at once, and not when they have waited in vain."""
-        stack = self._at(tool)
+        stack = await self._stack(tool)
         kept = await self._rechecked(stack)
         if kept is None:
-            stack = await self._stack(tool)
             kept = await self._made_ready(stack, tool, alive)
         project, places = kept
         if made := await asyncio.to_thread(seed_noting, places, stack.source, stack.data, self._unowned(stack)):
