@@ -38,7 +38,7 @@ UP = ("running", "none")
 
 def kept(platform: Platform, tool: str) -> Path:
     """The folder with what was written down of the only release of a tool."""
-    (found,) = (platform.folder_of(tool) / "releases").iterdir()
+    (found,) = (each for each in (platform.folder_of(tool) / "releases").iterdir() if each.is_dir())
     return found
 
 
