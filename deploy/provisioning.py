@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from libs.contracts.permissions import permissions
-from libs.runtime import nats_credentials, nats_issuer, private_files
+from libs.runtime import kept_instance, nats_credentials, nats_issuer, private_files
 from libs.runtime.http import metrics_token
 from libs.runtime.nats_config import NatsUser, ServerSettings, render, storage_limit, storage_limit_of
 
@@ -153,7 +153,10 @@ async def streams(data: Path, url: str, ack_wait: float) -> str:
 
     password = nats_credentials.ensure(data / "secrets" / "nats.json", permissions())[PLATFORM]
     async with connect(url, user=PLATFORM, password=password, service=PLATFORM, source=PLATFORM) as bus:
-        return await provision(bus, ack_wait=ack_wait)
+        remembered = kept_instance.remembered(data / "secrets")
+        instance = await provision(bus, ack_wait=ack_wait, instance=remembered)
+    kept_instance.keep(data / "secrets", instance)
+    return instance
 
 
 def databases(data: Path, host: str, port: int, services: Iterable[str]) -> None:

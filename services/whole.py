@@ -100,12 +100,14 @@ def _assemble(**given: Any) -> list[Service]:
 
 
 async def _provision(nats: EmbeddedNats, settings: Settings) -> None:
+    from libs.runtime import kept_instance
     from libs.runtime.bus.connection import connect
     from libs.runtime.bus.provision import provision
 
     password = nats.credentials[PLATFORM]
     async with connect(nats.url, user=PLATFORM, password=password, service=PLATFORM, source=PLATFORM) as bus:
-        await provision(bus, ack_wait=settings.ack_wait)
+        remembered = kept_instance.remembered(settings.data)
+        kept_instance.keep(settings.data, await provision(bus, ack_wait=settings.ack_wait, instance=remembered))
 
 
 async def _serve(

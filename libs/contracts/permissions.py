@@ -134,6 +134,7 @@ def _orchestrator() -> Permissions:
         publish=(
             *_worker("orchestrator"),
             subjects.COMMAND["start"].filter(),
+            f"$KV.{NAMES.name}.{id_key('*')}",
             subjects.TOOL_ENGINE.filter(),
             subjects.ENGINE.filter(),
             *_consumes(TASKS.name, "orchestrator-tasks"),

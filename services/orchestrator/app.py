@@ -19,10 +19,13 @@ from services.orchestrator.adapters.compose import Compose
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine as DockerEngine
 from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.kept_tools import DiskKeptTools
 from services.orchestrator.adapters.stacks import DockerStacks
 from services.orchestrator.adapters.workshop import DiskWorkshop
+from services.orchestrator.adopting import Adopting
 from services.orchestrator.follower import Follower
 from services.orchestrator.handlers import Engine, command_handlers, task_handlers
+from services.orchestrator.keeper import Keeper
 from services.orchestrator.reconciler import Reconciler
 from services.orchestrator.settings import Settings
 from services.orchestrator.single import SingleContainers
@@ -73,7 +76,10 @@ def build(settings: Settings) -> Service:
             worker = Worker(bus, COMMANDS.consumers[1], command_handlers(engine), connected.timing)
             tasks = TaskWorker(bus, TASKS.consumers[0], task_handlers(engine), connected.timing)
             follower = Follower(bus, containers, feed, watcher.changed)
-            working = [group.create_task(each.run()) for each in (watcher, worker, tasks, follower)]
+            kept = DiskKeptTools(tools, connected.instance)
+            taking_over = _first(Adopting(bus, states, containers, kept), watcher)
+            rest = (worker, tasks, follower, Keeper(bus, kept))
+            working = [group.create_task(taking_over), *(group.create_task(each.run()) for each in rest)]
             running.append((connected, watcher))
             try:
                 yield
@@ -97,3 +103,9 @@ def build(settings: Settings) -> Service:
         return [nats, engine]
 
     return Service(name=NAME, routes=None, run=run, health=health)
+
+
+async def _first(adopting: Adopting, watcher: Watcher) -> None:
+    """What is taken over must be known before what should run is compared with what does."""
+    await adopting.adopt_all()
+    await watcher.run()

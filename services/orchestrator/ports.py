@@ -184,3 +184,32 @@ class Workshop(Protocol):
     async def remove(self, tool: str, *, data: bool) -> Path | None:
         """Remove all releases, and with `data` the tool's own files too; the folder of those that stay."""
         ...
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A folder that was made for a tool, of which nothing can be told, and why."""
+
+    tool: str
+    folder: str
+    problem: str
+
+
+@dataclass(frozen=True)
+class KeptFound:
+    """The tools that were not uninstalled, as their last records left them."""
+
+    tools: tuple[Tool, ...]
+    unreadable: tuple[Unreadable, ...]
+
+
+class KeptTools(Protocol):
+    """What is known of each tool, kept beside its releases."""
+
+    async def put(self, tool: Tool) -> None:
+        """Unless it has no folder any more."""
+        ...
+
+    async def forget(self, tool: str) -> None: ...
+
+    async def all(self) -> KeptFound: ...

@@ -29,8 +29,8 @@ from libs.runtime.bus.connection import Bus
 log = structlog.get_logger(__name__)
 
 
-async def provision(bus: Bus, *, ack_wait: float, replicas: int = 1) -> str:
-    """All of it; returns the id of this MACHETE, made at the first call."""
+async def provision(bus: Bus, *, ack_wait: float, replicas: int = 1, instance: str | None = None) -> str:
+    """All of it; returns the id of this MACHETE, made at the first call: `instance`, where the streams were lost."""
     jetstream = bus.jetstream
     share = await _share_of_disk(jetstream)
     for stream in streams.STREAMS:
@@ -40,7 +40,7 @@ async def provision(bus: Bus, *, ack_wait: float, replicas: int = 1) -> str:
     for bucket in streams.BUCKETS:
         await _make_bucket(jetstream, bucket, share, replicas)
     await _make_object_store(jetstream, share, replicas)
-    return await _instance(jetstream)
+    return await _instance(jetstream, instance or random_word(8))
 
 
 def consumer_config(consumer: streams.Consumer, ack_wait: float, replicas: int = 1) -> api.ConsumerConfig:
@@ -120,10 +120,10 @@ async def _make_object_store(jetstream: JetStreamContext, share: float, replicas
         )
 
 
-async def _instance(jetstream: JetStreamContext) -> str:
+async def _instance(jetstream: JetStreamContext, fresh: str) -> str:
     names = await jetstream.key_value(streams.NAMES.name)
     try:
-        await names.create(streams.INSTANCE_KEY, random_word(8).encode())
+        await names.create(streams.INSTANCE_KEY, fresh.encode())
     except KeyWrongLastSequenceError:
         log.debug("instance id exists")
     return ((await names.get(streams.INSTANCE_KEY)).value or b"").decode()
