@@ -43,7 +43,7 @@ class Recorded(Message):
 
 
 class OperationAccepted(Recorded):
-    """The command is stored: it will be carried out, whatever fails meanwhile."""
+    """The command is stored: it will be carried out, whatever fails meanwhile. `retry_of` is the command's."""
 
     type = "machete.operation.accepted.v1"
     kind: Kind
@@ -52,6 +52,7 @@ class OperationAccepted(Recorded):
     digest: str
     created_at: datetime
     source: Source | None = None
+    retry_of: OperationId | None = None
 
 
 class OperationStarted(Recorded):

@@ -86,7 +86,8 @@ def _gateway() -> Permissions:
             subjects.RECORD.filter(),
             subjects.QUERY.filter(service="status"),
             *(f"$KV.{NAMES.name}.{key}" for key in (name_key("*"), id_key("*"))),
-            *_reads(COMMANDS.name, EVENTS.name, STATES.name, _NAMES),
+            *_reads(COMMANDS.name, EVENTS.name, STATES.name, DEAD_LETTERS.name, _NAMES),
+            f"$JS.API.STREAM.MSG.DELETE.{DEAD_LETTERS.name}",
         ),
         subscribe=(
             "_INBOX_gateway.>",

@@ -84,7 +84,10 @@ LOGS = Stream(
     per_subject=512,
 )
 
-DEAD_LETTERS = Stream(name="DLQ", subjects=(DEAD_LETTER.filter(),), max_age=30 * DAY, max_bytes=64 * MIB)
+# A message is kept once, also by the worker that comes back a day after the one that died over it.
+DEAD_LETTERS = Stream(
+    name="DLQ", subjects=(DEAD_LETTER.filter(),), max_age=30 * DAY, max_bytes=64 * MIB, duplicate_window=DAY
+)
 
 STREAMS = (COMMANDS, TASKS, EVENTS, STATES, LOGS, DEAD_LETTERS)
 

@@ -58,13 +58,17 @@ class Tool(Frozen):
 
 
 class ToolCommand(Message):
-    """One request to change a tool. `digest` is the request's: a key used twice for different ones is seen."""
+    """One request to change a tool. `digest` is the request's: a key used twice for different ones is seen.
+
+    `retry_of` is the operation that was given up and whose dead letter is tried once more with this one.
+    """
 
     tool: ToolId
     tool_name: ToolName
     operation: OperationId
     requested_by: Principal
     digest: str
+    retry_of: OperationId | None = None
     action: ClassVar[str]
 
     @property

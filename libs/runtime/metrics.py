@@ -181,6 +181,12 @@ dead_letters = _counter(
     "stream",
     answers="Was anything given up?",
 )
+dead_letters_taken_out = _counter(
+    "machete_dead_letters_taken_out_total",
+    "Dead letters that an administrator retried or dropped.",
+    "how",
+    answers="Does anybody look after what was given up?",
+)
 
 # How do operations go?
 

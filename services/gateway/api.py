@@ -32,6 +32,7 @@ from services.gateway.dependencies import (
 )
 from services.gateway.domain import requests
 from services.gateway.domain.roles import NEEDED
+from services.gateway.letters_api import add_letters
 from services.gateway.rebuilds_api import add_rebuilds
 
 Result = TypeVar("Result", bound=Frozen)
@@ -69,6 +70,7 @@ def routes(backend: Backend, agency: Agency) -> APIRouter:
     router.routes.extend(changes.routes)
     _add_operations(router, backend)
     add_rebuilds(router, backend)
+    add_letters(router, backend)
     earlier.add_routes(router, backend)
     add_agents(router, agency)
     served = {

@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from libs.contracts.queries import AuthenticateToken
-from libs.contracts.streams import COMMANDS, EVENTS, STATES
+from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill, oldest_commands
 from libs.runtime.bus.connection import Bus
@@ -45,7 +45,7 @@ def build(settings: Settings) -> Service:
             try:
                 with (
                     scrape.looked_up(oldest_commands(joined.bus)),
-                    scrape.looked_up(fill(joined.bus, COMMANDS, EVENTS, STATES)),
+                    scrape.looked_up(fill(joined.bus, COMMANDS, EVENTS, STATES, DEAD_LETTERS)),
                 ):
                     async with agency.standing(joined.bus, router):
                         yield

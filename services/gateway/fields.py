@@ -61,6 +61,11 @@ class PageQuery(PositionQuery):
     after: str | None = Field(None, max_length=500, description="`next` of the page before.")
 
 
+class LettersQuery(_Known):
+    limit: int = Field(100, ge=1, le=500, description="How many at most.")
+    after: str | None = Field(None, max_length=500, description="`next` of the page before.")
+
+
 class OperationsQuery(PageQuery):
     tool: str | None = Field(None, max_length=64, description="Only those of this tool (name or id).")
     state: OperationState | None = Field(None, description="Only those in this state.")

@@ -67,6 +67,16 @@ class Gateway:
             log.warning("not accepted: NATS did not answer", operation=request.operation, problem=repr(problem))
             raise problems.bus_unavailable() from problem
 
+    async def repeated(self, operation: str, digest: str) -> Acceptance | None:
+        """What an earlier request of this digest became, None if there was none under this id."""
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._connected()
+                record = await self._find(operation)
+                return None if record is None else await self._again(operation, digest, record)
+        except (TimeoutError, Unavailable) as problem:
+            raise problems.bus_unavailable() from problem
+
     async def cancel(self, operation: str, by: Principal) -> Acceptance:
         """The operation is asked to end. Raises one of `services.gateway.problems`."""
         try:
@@ -187,11 +197,14 @@ class Gateway:
 
     async def _repeated(self, request: Request, record: Record) -> Acceptance:
         """The operation that this very request led to before."""
+        return await self._again(request.operation, request.digest, record)
+
+    async def _again(self, operation: str, digest: str, record: Record) -> Acceptance:
         if record.accepted is None:
             raise Unavailable("the record has no beginning")
-        if record.accepted.digest != request.digest:
-            raise problems.key_reused(request.operation)
-        ahead = await self._ahead(record.accepted.tool, request.operation)
+        if record.accepted.digest != digest:
+            raise problems.key_reused(operation)
+        ahead = await self._ahead(record.accepted.tool, operation)
         return Acceptance(record.accepted, record, record.position, ahead)
 
     async def _record(self, command: ToolCommand) -> Acceptance:

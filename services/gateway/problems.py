@@ -58,6 +58,36 @@ def no_operation(operation: str) -> Problem:
     return Problem(404, "operation_not_found", "No such operation", missing.no_operation(operation))
 
 
+def no_letter(id: str) -> Problem:
+    detail = (
+        f"There is no dead letter {shown(id)}: one leaves the list when it is retried or dropped, and after 30 days; "
+        "GET /api/v1/dead-letters lists them."
+    )
+    return Problem(404, "dead_letter_not_found", "No such dead letter", detail)
+
+
+def bad_cursor(text: str) -> Problem:
+    detail = f"{shown(text)} is no cursor of this list: `after` takes what `next` of the page before said"
+    return Problem(400, "cursor_invalid", "The request is not valid", detail)
+
+
+def not_retryable(id: str, why: str) -> Problem:
+    return Problem(409, "dead_letter_not_retryable", "This cannot be retried", f"{id} cannot be retried: {why}")
+
+
+def letter_tool_gone(id: str, tool: str) -> Problem:
+    detail = f"{id} is about the tool {shown(tool)}, which is gone: drop the letter, or install the tool anew"
+    return Problem(409, "tool_gone", "The tool is gone", detail, tool=tool)
+
+
+def letter_name_taken(id: str, name: str, holder: object) -> Problem:
+    detail = (
+        f"{id} would install {shown(name)}, which is the name of the tool {holder}: uninstall that one first, or drop "
+        "the letter and install it under another name"
+    )
+    return Problem(409, "name_taken", "The name is taken", detail, tool=holder)
+
+
 def name_taken(name: str, holder: Reservation) -> Problem:
     return Problem(
         409,

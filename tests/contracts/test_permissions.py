@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from libs.contracts.permissions import permissions
 from libs.contracts.schemas import SPEAKERS
-from libs.contracts.streams import COMMANDS, NAMES, SOURCES, STREAMS, TASKS
+from libs.contracts.streams import COMMANDS, DEAD_LETTERS, NAMES, SOURCES, STREAMS, TASKS
 from libs.runtime.bus.connection import inbox_prefix
 from tests.contracts.samples import SAMPLES
 from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
@@ -79,7 +79,10 @@ async def test_no_service_changes_what_was_provisioned_or_takes_back_what_was_sa
     forbidden = [f"$JS.API.STREAM.{action}.{store}" for action in actions for store in STORES]
     forbidden += ["$JS.API.STREAM.CREATE.MORE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE"]
     forbidden += [f"$KV.{NAMES.name}.instance", "$SYS.REQ.SERVER.PING"]
-    allowed = {f"$JS.API.STREAM.PURGE.OBJ_{SOURCES.name}"} if user == "installer" else set[str]()
+    allowed = {
+        "installer": {f"$JS.API.STREAM.PURGE.OBJ_{SOURCES.name}"},
+        "gateway": {f"$JS.API.STREAM.MSG.DELETE.{DEAD_LETTERS.name}"},  # an administrator drops a letter
+    }.get(user, set[str]())
     async with speaking(server, user) as voice:
         assert await voice.refused_of(forbidden) == set(forbidden) - allowed
 

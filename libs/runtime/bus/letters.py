@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import re
 from datetime import UTC, datetime
@@ -39,7 +40,9 @@ async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> Dea
         payload=delivery.data[:PAYLOAD_BYTES].decode("utf-8", "backslashreplace"),
         given_up_at=datetime.now(UTC),
     )
-    await bus.publish(DEAD_LETTERS, letter, id=f"{stream.name}.{delivery.sequence}")
+    # With the payload's digest: the sequences of a stream that was lost and made anew begin again.
+    digest = hashlib.sha256(delivery.data).hexdigest()[:32]
+    await bus.publish(DEAD_LETTERS, letter, id=f"{stream.name}.{delivery.sequence}.{digest}")
     metrics.dead_letters.labels(stream.name).inc()
     log.error("kept as a dead letter", subject=delivery.subject, reason=reason)
     return letter

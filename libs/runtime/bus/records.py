@@ -137,6 +137,7 @@ def accepted(command: ToolCommand, at: datetime | None = None) -> OperationAccep
         digest=command.digest,
         created_at=at or datetime.now(UTC),
         source=command.source if isinstance(command, InstallTool) else None,
+        retry_of=command.retry_of,
     )
 
 

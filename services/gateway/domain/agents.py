@@ -14,13 +14,15 @@ PREFIX = "/api/v1/"
 # Who there is, is for people to say: an agent neither makes agents nor removes them.
 APART = frozenset({"agents"})
 
-_PLAIN = re.compile(r"(?P<noun>[a-z]+)(?P<one>/\{\w+\})?(/(?P<action>[a-z]+))?")
+_PLAIN = re.compile(r"(?P<noun>[a-z]+(-[a-z]+)*)(?P<one>/\{\w+\})?(/(?P<action>[a-z]+))?")
 _NAMED = {
     ("GET", False): "list",
     ("GET", True): "show",
     ("POST", False): "install",
     ("DELETE", True): "uninstall",
 }
+# Where the plain name would say something else.
+_OWN = {("DELETE", "/api/v1/dead-letters/{id}"): "drop"}
 
 
 class NoDoor(ValueError):
@@ -75,7 +77,8 @@ def agent_doors(routes: Iterable[tuple[str, str]]) -> Mapping[str, AgentDoor]:
 
 def _door(method: str, path: str) -> AgentDoor:
     plain = _PLAIN.fullmatch(path.removeprefix(PREFIX))
-    action = None if plain is None else plain["action"] or _NAMED.get((method, plain["one"] is not None))
+    named = None if plain is None else plain["action"] or _NAMED.get((method, plain["one"] is not None))
+    action = _OWN.get((method, path), named)
     if plain is None or action is None:
         raise NoDoor(f"{method} {path} has no name by which an agent could ask for it: see {__name__}")
     return AgentDoor(plain["noun"], action, method, path)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,22 @@ from libs.contracts.names import TOOL_ID, new_operation_id
 from libs.contracts.principals import Principal
 from libs.contracts.releases import Source
 from libs.contracts.source import Refused, check_git_url, check_ref, check_subdir, check_tool_name
-from libs.contracts.tools import COMMAND_TYPES, ToolCommand
+from libs.contracts.tools import COMMAND_TYPES, InstallTool, ToolCommand
 
 _ADDRESS = re.compile(r"://|:[^/]*@|@[^/]*:")
+
+
+@dataclass(frozen=True)
+class Retries:
+    """A dead letter, by its id, and the operation that ended with it."""
+
+    letter: str
+    operation: str
+
+    @staticmethod
+    def digest(letter: str) -> str:
+        """Known from the letter's id alone, so that a repetition is known again when the letter is gone."""
+        return _digest({"action": "retry", "letter": letter})
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Request:
     key: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tool: str | None = None
+    retries: Retries | None = None
 
     @cached_property
     def operation(self) -> str:
@@ -39,8 +53,9 @@ class Request:
     @cached_property
     def digest(self) -> str:
         """Equal for requests that ask for the same, however they were written."""
-        asked = {"action": self.action, "name": self.name, **self.options}
-        return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        if self.retries is not None:
+            return Retries.digest(self.retries.letter)
+        return _digest({"action": self.action, "name": self.name, **self.options})
 
     def command(self, tool: str) -> ToolCommand:
         return COMMAND_TYPES[self.action](
@@ -49,6 +64,7 @@ class Request:
             operation=self.operation,
             requested_by=self.by,
             digest=self.digest,
+            retry_of=None if self.retries is None else self.retries.operation,
             **self.options,
         )
 
@@ -93,3 +109,20 @@ def _check_places(wanted: Wanted) -> None:
 def change(action: str, name: str, by: Principal, key: str | None, **options: bool) -> Request:
     """Any request about a tool that is there. Raises `Refused` for what is no name."""
     return Request(action, check_tool_name(name), by, key, options)
+
+
+def retry(letter: str, command: ToolCommand, by: Principal, key: str, protocols: Iterable[str]) -> Request:
+    """What a kept command asked for, asked for anew by somebody. Raises `Refused` for what is not let in (any more)."""
+    if isinstance(command, InstallTool):
+        source = command.source
+        wanted = Wanted(source.git_url, command.tool_name, source.ref, source.subdir, command.start)
+        request = install(by, key, wanted, protocols)
+    else:
+        own = type(command).model_fields.keys() - ToolCommand.model_fields.keys()
+        options = {name: getattr(command, name) for name in own}
+        request = replace(change(command.action, command.tool_name, by, key, **options), tool=command.tool)
+    return replace(request, retries=Retries(letter, command.operation))
+
+
+def _digest(asked: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
