@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,8 +12,9 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.projection import Account, Projection
+from libs.runtime.bus.connection import Bus, Kept, connect
+from libs.runtime.bus.projection import LEAVE, WATCH, Account, Projection
+from tests.bus.cable import cable
 from tests.bus.sketch import tool
 from tests.status.stories import lost
 from tests.support.nats_server import NATS_VERSIONS
@@ -264,3 +265,33 @@ async def test_messages_that_somebody_else_took_are_brought_again(stage: Stage) 
             await asyncio.sleep(0.01)
         await asyncio.gather(stealing, return_exceptions=True)
         await took(table, range(1, 41))
+
+
+async def test_once_a_line_that_was_dead_is_back_it_is_read_on_at_once_and_nothing_broke(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Dead for so long that the projection was leaving its connection: the answer that comes late finds nobody."""
+    table = Table()
+    password = stage.server.password("status")
+    async with cable(stage.server.port) as line, AsyncExitStack() as stack:
+        status = await stack.enter_async_context(
+            connect(line.url, user="status", password=password, service="status", source="status/far")
+        )
+        account = Account([line.url], "status", password, "status")
+        projection = Projection(status, account, EVENTS, STATES, table)
+        await say(stage, 4)
+        running = asyncio.create_task(projection.run())
+        try:
+            await took(table, range(1, 5))
+            await eventually(lambda: projection.problem is None, "it runs")
+            line.cut()
+            await say(stage, 4)
+            # What asks about the consumer gives up after two seconds, and leaving begins.
+            await asyncio.sleep(WATCH + 2 * LEAVE)
+            line.mend()
+            async with asyncio.timeout(8):
+                await took(table, range(1, 9))
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert [record for record in caplog.records if record.name.startswith("nats")] == []

@@ -311,13 +311,20 @@ async def _as_it_came(message: NatsMessage) -> Msg:
 
 
 async def _leave(broker: NatsBroker, client: Client) -> None:
-    """Closed also where the server is away and says no goodbye."""
-    try:
-        async with asyncio.timeout(2):
-            await broker.stop()
-    except (NatsError, TimeoutError) as problem:
-        log.debug("left without a goodbye", problem=repr(problem))
+    """Closed also where the server is away and says no goodbye.
+
+    The goodbye is given up only once the client is closed: what is cancelled before that waits on in nats-py for an
+    answer that, when it comes after all, breaks the client's reader, and nats-py then waits ten seconds for another.
+    """
+    goodbye = asyncio.create_task(broker.stop())
+    await asyncio.wait({goodbye}, timeout=LEAVE)
     try:
         await client.close()
     except (RuntimeError, OSError) as problem:  # uvloop's, where what is still to be said finds the line closed
         log.debug("left with the line gone", problem=repr(problem))
+    goodbye.cancel()
+    (ended,) = await asyncio.gather(goodbye, return_exceptions=True)
+    if isinstance(ended, NatsError | asyncio.CancelledError):
+        log.debug("left without a goodbye", problem=repr(ended))
+    elif isinstance(ended, BaseException):
+        raise ended
