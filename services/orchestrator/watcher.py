@@ -28,6 +28,9 @@ from services.orchestrator.reconciler import Reconciler
 log = structlog.get_logger(__name__)
 
 RETRY = 0.5
+# Seconds. EVENTS keep what was seen for weeks, not for ever: what has not changed since is said again.
+SAID_AGAIN = 86_400.0
+RECORDED, AGAIN = "recorded", "seen again"
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class Watcher:
         await self._connected(version)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_on())
+            group.create_task(self._say_again())
             async with aclosing(self.feed.events(since)) as events:
                 async for event in events:
                     self._happened(event)
@@ -90,6 +94,13 @@ class Watcher:
         await self.reconciler.reconcile(seen)
         self.changed.set()
 
+    async def _say_again(self) -> None:
+        """In its turn, as any other look: what is said last of a tool must be what was seen last."""
+        while True:
+            await asyncio.sleep(SAID_AGAIN)
+            for recorded in await self.states.all():
+                self._glances.put_nowait(Glance(recorded.tool, AGAIN, ""))
+
     async def _lost(self, reason: str) -> None:
         if self.version is None:
             return
@@ -105,7 +116,7 @@ class Watcher:
     def _recorded(self, subject: str) -> None:
         """An operation ended: what was judged by the record before it may have to be judged again."""
         tool = STATE.parse(subject)["tool"]
-        self._glances.put_nowait(Glance(tool, "recorded", ""))
+        self._glances.put_nowait(Glance(tool, RECORDED, ""))
 
     async def _look_on(self) -> None:
         while True:
@@ -129,7 +140,7 @@ class Watcher:
         if tool is None:
             return
         seen = await self.containers.observe(glance.tool)
-        if glance.action == "recorded" and _as_shown(_judged(tool, seen)) == _as_shown(tool):
+        if glance.action == RECORDED and _as_shown(_judged(tool, seen)) == _as_shown(tool):
             return
         await self._say(tool, fence, seen, glance.action, glance)
 
@@ -153,7 +164,7 @@ def _last_of_each(glances: Iterable[Glance]) -> list[Glance]:
     """Whatever happened to a tool meanwhile, one look shows all of it; what the engine did is said in any case."""
     last: dict[str, Glance] = {}
     for glance in glances:
-        if glance.action != "recorded" or glance.tool not in last:
+        if glance.action not in (RECORDED, AGAIN) or glance.tool not in last:
             last[glance.tool] = glance
     return list(last.values())
 
