@@ -16,7 +16,11 @@ from clients.cli.place import Place
 PATIENCE = 20.0
 TRIES = 4
 # The platform names its routes; whoever sits at a terminal has commands.
-_COMMANDS = {"GET /api/v1/tools": "`machete list`", "GET /api/v1/operations": "`machete operations`"}
+_COMMANDS = {
+    "GET /api/v1/tools": "`machete list`",
+    "GET /api/v1/operations": "`machete operations`",
+    "GET /api/v1/dead-letters": "`machete dlq list`",
+}
 
 
 class Unreachable(Ending):

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from clients.cli import agents, place, rebuild
+from clients.cli import agents, letters, place, rebuild
 from clients.cli.api import Api
 from clients.cli.exits import INTERRUPTED, MEANINGS, USAGE, Ending
 from clients.cli.output import note, print_json
@@ -26,6 +26,7 @@ app = typer.Typer(
 
 app.add_typer(agents.app, name="agent")
 app.add_typer(rebuild.app, name="rebuild")
+app.add_typer(letters.app, name="dlq")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 NoWait = Annotated[bool, typer.Option("--no-wait", help="Do not wait for the end of it.")]
@@ -116,6 +117,12 @@ def cancel(
 ) -> None:
     """Ask an operation to end; what it began is undone."""
     _change(lambda api: api.change("POST", f"{_operation(operation)}/cancel"), no_wait, json, wanted="cancelled")
+
+
+@letters.app.command("retry")
+def retry_letter(id: letters.Id, no_wait: NoWait = False, json: Json = False) -> None:
+    """Ask for the same once more, as an operation of your own. The letter leaves the list."""
+    _change(lambda api: api.change("POST", f"{letters.path(id)}/retry"), no_wait, json)
 
 
 @app.command("list")
