@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from bench import machine, records, table
-from bench.cases import accept, alone, install, stack, start
+from bench.cases import accept, alone, install, replay, stack, start
 from bench.figures import Row
 from bench.stage import Stage, stage
 from libs.runtime import logging
@@ -25,6 +25,7 @@ CASES: dict[str, Case] = {
     "stack-start": stack.start,
     "stack-install": stack.install,
     "accept": accept.measure,
+    "replay": replay.measure,
     "startup": alone.startup,
     "memory": alone.rest,
     "idle": alone.rest,
