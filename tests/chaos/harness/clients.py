@@ -50,7 +50,7 @@ class Client:
     async def run(self, orders: Sequence[Order]) -> None:
         for order in orders:
             await asyncio.sleep(order.wait)
-            if not await self._watcher.room(self._patience):
+            if not await self._watcher.room(order.number, self._patience):
                 return
             if order.cancels is not None:
                 await self._cancel(order, order.cancels)

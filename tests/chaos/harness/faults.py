@@ -18,6 +18,7 @@ from tests.chaos.harness.disks import filled
 from tests.chaos.harness.history import Fault
 from tests.chaos.harness.plan import Planned
 from tests.chaos.harness.stage import Stage
+from tests.chaos.harness.watcher import Watcher
 from tests.support.platform_process import Process
 
 # Holds the lock that writers need until its input ends.
@@ -207,16 +208,20 @@ async def _held(path: Path) -> AsyncGenerator[None]:
 class Run:
     """The plan carried out: each fault once its time has come, and the rest as soon as all commands are done."""
 
-    def __init__(self, faults: Faults, plan: Sequence[Planned], reached: Callable[[int], Awaitable[None]]) -> None:
+    def __init__(self, faults: Faults, plan: Sequence[Planned], watcher: Watcher) -> None:
         self._faults = faults
         self._plan = plan
-        self._reached = reached
+        self._watcher = watcher
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for planned in self._plan:
-                await self._reached(planned.after)
+                await self._watcher.reached(planned.after)
                 if planned.along:
-                    group.create_task(self._faults.do(planned))
+                    group.create_task(self._do(planned))
                 else:
-                    await self._faults.do(planned)
+                    await self._do(planned)
+
+    async def _do(self, planned: Planned) -> None:
+        await self._faults.do(planned)
+        await self._watcher.fault_over()

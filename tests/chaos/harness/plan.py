@@ -59,14 +59,14 @@ def planned(
     order: list[tuple[str, str]] = []
     while len(order) < faults:
         order += dice.sample(pairs, len(pairs))
-    # Enough goes on before the first one, and after the last one, that there is something to be disturbed.
-    step = 0.8 * commands / max(faults, 1)
+    # Of all orders about half become operations; some are to be left for after the last fault.
+    step = 0.4 * commands / max(faults, 1)
     return [
         Planned(
             number=number,
             kind=kind,
             target=target,
-            after=int(0.05 * commands + number * step * 0.7),
+            after=int(0.03 * commands + number * step),
             seconds=round(dice.uniform(*LASTS[kind]), 2),
             pick=dice.random(),
             along=dice.random() < OVERLAPPING,

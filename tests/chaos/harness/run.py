@@ -70,7 +70,8 @@ class _Running:
         self._began = time.monotonic()
         self._outcome = Outcome()
         self._history = self._outcome.history
-        self._watcher = Watcher(stage.platform.bus, options.most, self._now, self._history.add)
+        each = options.commands / max(options.faults, 1)
+        self._watcher = Watcher(stage.platform.bus, options.most, each, self._now, self._history.add)
 
     def _now(self) -> float:
         return round(time.monotonic() - self._began, 3)
@@ -100,7 +101,7 @@ class _Running:
         plan = planned(
             options.seed, faults=options.faults, commands=options.commands, kinds=options.kinds, services=services
         )
-        return Run(Faults(self._stage, self._now, self._history.add), plan, self._watcher.reached)
+        return Run(Faults(self._stage, self._now, self._history.add), plan, self._watcher)
 
     async def _clients(self) -> None:
         options, stage = self._options, self._stage

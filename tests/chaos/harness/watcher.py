@@ -16,14 +16,20 @@ from tests.chaos.harness.history import Said, Stored
 from tests.chaos.harness.stage import SEEN
 
 EVERY = 0.1
+AHEAD = 2  # faults
 
 
 class Watcher:
-    """`most` operations may be under way at once; clients wait for room. `now` gives the time of a fact."""
+    """`most` operations may be under way at once; clients wait for room. `now` gives the time of a fact.
 
-    def __init__(self, bus: Bus, most: int, now: Callable[[], float], add: Callable[[Said], None]) -> None:
+    `each` is how many orders go with one fault, so that there is something to be disturbed from the first to the last.
+    """
+
+    def __init__(self, bus: Bus, most: int, each: float, now: Callable[[], float], add: Callable[[Said], None]) -> None:
         self._bus = bus
         self._most = most
+        self._each = each
+        self._faults = 0
         self._now = now
         self._add = add
         self._changed = asyncio.Condition()
@@ -49,9 +55,17 @@ class Watcher:
         if operation not in self._closed:
             self._open.add(operation)
 
-    async def room(self, patience: float) -> bool:
-        """As soon as there is; False when nothing went on for `patience` seconds."""
-        while len(self._open) >= self._most:
+    async def fault_over(self) -> None:
+        self._faults += 1
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def room(self, order: int, patience: float) -> bool:
+        """As soon as there is some for this order; False when nothing went on for `patience` seconds.
+
+        While the faults are behind, orders come one by one: as soon as nothing is under way.
+        """
+        while len(self._open) >= self._most or (self._open and order > (self._faults + AHEAD) * self._each):
             try:
                 async with asyncio.timeout(patience), self._changed:
                     await self._changed.wait()
