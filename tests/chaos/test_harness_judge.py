@@ -101,6 +101,7 @@ BREAKS: dict[str, Callable[[History], None]] = {
     "not accepted once": lambda history: without(history, 11),
     "end of a fenced-off owner": lambda history: at(history, 14, fence=12),
     "goes on after its end": lambda history: history.add(Said(15, 1.5, "op-b", HERE, "cancel-requested")),
+    "cancelled by nobody": lambda history: at(history, 14, what="failed", code="cancelled"),
     "one key, several operations": lambda history: history.add(
         Asked(6, 3, "uninstall", "gone", "k4", 1, 2, "op-b", HERE)
     ),

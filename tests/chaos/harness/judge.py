@@ -134,6 +134,14 @@ def end_is_the_newest_owners(case: Case) -> Iterator[Finding]:
             yield Finding("goes on after its end", life.operation, f"{life.record[-1].what} comes last")
 
 
+def cancelled_on_request(case: Case) -> Iterator[Finding]:
+    """Nothing says that it was cancelled which nobody wanted to cancel; `now` asks for it too."""
+    for life in case.lives.values():
+        asked = any(said.what == "cancel-requested" for said in life.record)
+        if life.end is not None and not asked and "cancelled" in (life.end.what, life.end.code):
+            yield Finding("cancelled by nobody", life.operation, f"{life.kind} of {life.tool} {life.end.what}")
+
+
 def one_after_the_other(case: Case) -> Iterator[Finding]:
     """Operations of one tool begin in the order in which their commands were stored, each after the end before it."""
     for tool, lane in case.lanes.items():
@@ -248,6 +256,7 @@ def nothing_left(case: Case) -> Iterator[Finding]:
 RULES: tuple[Rule, ...] = (
     accepted_ends_once,
     end_is_the_newest_owners,
+    cancelled_on_request,
     one_after_the_other,
     as_each_client_asked,
     one_key_one_operation,

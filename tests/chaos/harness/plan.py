@@ -66,7 +66,7 @@ def planned(
             number=number,
             kind=kind,
             target=target,
-            after=int(0.03 * commands + number * step),
+            after=int(min(10, 0.1 * commands) + number * step),
             seconds=round(dice.uniform(*LASTS[kind]), 2),
             pick=dice.random(),
             along=dice.random() < OVERLAPPING,
