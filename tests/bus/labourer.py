@@ -19,6 +19,7 @@ from typing import Any
 import structlog
 from nats.aio.msg import Msg
 
+from libs.contracts.letters import DeadLetter
 from libs.contracts.operations import OperationAccepted, OperationEnded, OperationStarted
 from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, TASKS
@@ -149,6 +150,7 @@ class Labourer:
         """`before X` and `after X` of what a worker does on its way become points to stop at."""
         append, settle, release, ack = Records.append, States.record, States.release_name, Delivery.ack
         at_head, publish = Worker._at_head, Bus.publish  # pyright: ignore[reportPrivateUsage]
+        points: dict[type[Any], str] = {TaskEnded: "answer", DeadLetter: "letter"}
         kinds = {OperationAccepted: "accepted", OperationStarted: "started", OperationEnded: "ended"}
 
         async def appending(records: Any, record: Any, event: Any, **more: Any) -> Any:
@@ -166,9 +168,9 @@ class Labourer:
             await self._at("ack", getattr(delivery, "operation", ""), ack(delivery))
 
         async def publishing(bus: Any, stream: Any, message: Any, **more: Any) -> Any:
-            if isinstance(message, TaskEnded):
-                return await self._at("answer", message.operation, publish(bus, stream, message, **more))
-            return await publish(bus, stream, message, **more)
+            point = points.get(type(message))
+            stored = publish(bus, stream, message, **more)
+            return await (stored if point is None else self._at(point, message.operation or "", stored))
 
         async def coming(worker: Any, command: Any, delivery: Any) -> bool:
             self._actions[command.operation] = command.action

@@ -16,6 +16,7 @@ from libs.contracts.names import TOKEN, is_operation_id, is_tool_id
 from libs.contracts.operations import OperationFailed
 from libs.contracts.problems import Problem
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, Stream
+from libs.contracts.tasks import Task, TaskEnded
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Conflict
 from libs.runtime.bus.delivery import Delivery
@@ -27,16 +28,18 @@ log = structlog.get_logger(__name__)
 ACCEPTED_WITHIN = 5.0
 
 
-async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> DeadLetter:
-    """The letter, stored once however often this is called for the same message."""
+async def keep(
+    bus: Bus, stream: Stream, delivery: Delivery, reason: str, about: Task | TaskEnded | None = None
+) -> DeadLetter:
+    """The letter, stored once however often this is called for the same message. `about` knows whose a task is."""
     letter = DeadLetter(
         stream=stream.name,
-        tool=_tool(delivery.subject),
+        tool=_tool(delivery.subject) if about is None else about.tool,
         subject_was=delivery.subject,
         sequence=delivery.sequence,
         deliveries=delivery.deliveries,
         reason=reason,
-        operation=_operation(delivery.data),
+        operation=_operation(delivery.data) if about is None else about.operation,
         payload=delivery.data[:PAYLOAD_BYTES].decode("utf-8", "backslashreplace"),
         given_up_at=datetime.now(UTC),
     )
@@ -48,11 +51,11 @@ async def keep(bus: Bus, stream: Stream, delivery: Delivery, reason: str) -> Dea
     return letter
 
 
-async def bury(bus: Bus, records: Records, stream: Stream, delivery: Delivery, reason: str) -> None:
-    """Keeps an undecodable message, ends its operation visibly if it names one, and takes it off the queue."""
+async def bury(bus: Bus, records: Records, delivery: Delivery, reason: str) -> None:
+    """Keeps an undecodable command, ends its operation visibly if it names one, and takes it off the queue."""
     async with delivery.held():
-        letter = await keep(bus, stream, delivery, reason)
-        if stream is COMMANDS and letter.operation is not None and is_tool_id(letter.tool):
+        letter = await keep(bus, COMMANDS, delivery, reason)
+        if letter.operation is not None and is_tool_id(letter.tool):
             await _fail(records, letter, letter.operation)
     await delivery.term()
 
@@ -93,6 +96,6 @@ def _operation(payload: bytes) -> str | None:
     try:
         data: Any = json.loads(payload)
         operation = data["data"]["operation"]
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):  # nested so deeply that no parser follows
         return None
     return operation if isinstance(operation, str) and is_operation_id(operation) else None

@@ -207,13 +207,12 @@ async def answered(bus: Bus, task: Task) -> TaskEnded | None:
     return None
 
 
-async def begun_by_another(bus: Bus, task: Task, delivery: int) -> bool:
-    """Whether a worker that was given the task later than this has begun it under the same fence."""
+async def begun_under(bus: Bus, task: Task) -> list[int]:
+    """The deliveries under which work on a task was begun under its fence, in order."""
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
+    found: list[int] = []
     async for kept in bus.each(EVENTS, subject, task.fence + 1):
         message = kept.message()
-        if not isinstance(message, StepStarted) or (message.step, message.fence) != (task.step, task.fence):
-            continue
-        if message.delivery >= delivery:
-            return True
-    return False
+        if isinstance(message, StepStarted) and (message.step, message.fence) == (task.step, task.fence):
+            found.append(message.delivery)
+    return found

@@ -11,9 +11,10 @@ from typing import Any, Literal, Protocol
 import structlog
 
 from libs.contracts.envelope import Undecodable, decode
+from libs.contracts.names import is_operation_id
 from libs.contracts.problems import Failure, Problem
 from libs.contracts.streams import EVENTS, TASKS, Consumer
-from libs.contracts.subjects import TASK
+from libs.contracts.subjects import RECORD, TASK
 from libs.contracts.tasks import Task, TaskEnded, ToolTask
 from libs.contracts.tools import Tool
 from libs.runtime import metrics, tracing
@@ -21,7 +22,7 @@ from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.intake import Intake
-from libs.runtime.bus.letters import bury, keep
+from libs.runtime.bus.letters import keep
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.operation import (
     CancelSeen,
@@ -30,7 +31,7 @@ from libs.runtime.bus.operation import (
     Interrupted,
     Operation,
     answered,
-    begun_by_another,
+    begun_under,
 )
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals
@@ -99,11 +100,26 @@ class TaskWorker:
                 del self._held[key]
 
     async def _refuse(self, delivery: Delivery, reason: str) -> None:
-        """Kept, and its owner told if it says whose it is, so that he need not wait for his deadline."""
-        if (answer := refusal(delivery, reason)) is not None:
-            id = f"{answer.operation}.{answer.what}.{answer.fence}.ended"
-            await self._bus.publish(EVENTS, answer, id=id, correlation=answer.operation)
-        await bury(self._bus, self._records, TASKS, delivery, reason)
+        """Kept, and its owner told as far as it can be found, so that he need not wait for his deadline."""
+        async with delivery.held():
+            answer = refusal(delivery, reason) or await self._refusal_to_owner(delivery, reason)
+            if answer is not None:
+                id = f"{answer.operation}.{answer.what}.{answer.fence}.ended"
+                await self._bus.publish(EVENTS, answer, id=id, correlation=answer.operation)
+            await keep(self._bus, TASKS, delivery, reason, answer)
+        await delivery.term()
+
+    async def _refusal_to_owner(self, delivery: Delivery, reason: str) -> TaskEnded | None:
+        """The answer where only the subject says whose the task is: the record knows who works on that."""
+        what, operation = _named(delivery.subject)
+        last = await self._bus.last(EVENTS, RECORD.filter(operation=operation)) if is_operation_id(operation) else None
+        if last is None:
+            return None
+        tool = RECORD.parse(last.subject)["tool"]
+        record = await self._records.read(tool, operation)
+        if record.ended is not None or not record.fence:
+            return None
+        return _unreadable(operation, tool, record.fence, what, reason)
 
     async def _do(self, task: Task, delivery: Delivery) -> None:
         """Answered exactly once under its fence, or dropped because nobody waits for it any more."""
@@ -116,11 +132,9 @@ class TaskWorker:
             raise FencedOff(task.operation)
         if where is Standing.CANCELLED and not task.relentless:
             ended = _ended(task, "cancelled")
-        elif delivery.lapsed() or await begun_by_another(self._bus, task, delivery.deliveries):
-            raise Interrupted(task.operation)
         else:
             with metrics.task(task.what) as outcome:
-                ended = await self._work(task, delivery)
+                ended = await self._attempt(task, delivery)
                 outcome.append("retried" if ended is None else ended.outcome)
         if ended is None:
             await delivery.nak(self._timing.retry)
@@ -129,6 +143,17 @@ class TaskWorker:
         await self._bus.publish(EVENTS, ended, id=id, correlation=task.operation)
         await delivery.ack()
         metrics.command_handled(self._service, task.what, ended.outcome)
+
+    async def _attempt(self, task: Task, delivery: Delivery) -> TaskEnded | None:
+        """None: it broke, and is tried again. Work that ended the whole process each time is not begun once more."""
+        begun = await begun_under(self._bus, task)
+        if delivery.lapsed() or any(each >= delivery.deliveries for each in begun):
+            raise Interrupted(task.operation)
+        if len(begun) < MAX_DELIVERIES:
+            return await self._work(task, delivery)
+        await keep(self._bus, TASKS, delivery, f"given up after {len(begun)} attempts", task)
+        said = f"Given up {task.what} after {len(begun)} attempts, none of which came to an end."
+        return _ended(task, "failed", error=Problem(code="given_up", message=said))
 
     async def _work(self, task: Task, delivery: Delivery) -> TaskEnded | None:
         writer = LogWriter(self._bus, task.tool, task.operation)
@@ -167,7 +192,7 @@ class TaskWorker:
         log.exception("the task handler broke", task=task.what)
         if delivery.doubtful() or delivery.deliveries < MAX_DELIVERIES:
             return None
-        await keep(self._bus, TASKS, delivery, f"{type(problem).__name__}: {problem}")
+        await keep(self._bus, TASKS, delivery, f"{type(problem).__name__}: {problem}", task)
         said = f"MACHETE failed at {task.what} {MAX_DELIVERIES} times; its log says more."
         return _ended(task, "failed", error=Problem(code="internal_error", message=said))
 
@@ -177,20 +202,35 @@ class TaskWorker:
 
 
 def refusal(delivery: Delivery, reason: str) -> TaskEnded | None:
-    """The answer to a task that cannot be read, as far as it can be told what it was."""
+    """The answer to a task that cannot be read, as far as it says itself whose it is."""
+    what, operation = _named(delivery.subject)
     try:
         said: Any = json.loads(delivery.data)["data"]
-        return TaskEnded(
-            operation=said["operation"],
-            tool=said["tool"],
-            fence=said["fence"],
-            what=next(what for what, form in TASK.items() if form.takes(delivery.subject)),
-            outcome="failed",
-            error=Problem(code="undecodable", message=f"The task could not be read: {reason}"),
-            ended_at=datetime.now(UTC),
-        )
-    except (ValueError, TypeError, KeyError, StopIteration):
+        if said["operation"] != operation:
+            return None
+        return _unreadable(operation, said["tool"], said["fence"], what, reason)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _unreadable(operation: str, tool: str, fence: int, what: str, reason: str) -> TaskEnded:
+    return TaskEnded(
+        operation=operation,
+        tool=tool,
+        fence=fence,
+        what=what,
+        outcome="failed",
+        error=Problem(code="undecodable", message=f"The task could not be read: {reason}"),
+        ended_at=datetime.now(UTC),
+    )
+
+
+def _named(subject: str) -> tuple[str, str]:
+    """What is to be done, and the operation, by the subject of a task; empty where it is of another form."""
+    for what, form in TASK.items():
+        if form.takes(subject):
+            return what, form.parse(subject)["operation"]
+    return "", ""
 
 
 async def _take_along(known: Delivery, again: Delivery) -> None:

@@ -64,7 +64,7 @@ class Worker:
         try:
             command = delivery_command(delivery)
         except Undecodable as problem:
-            await bury(self._bus, self._records, COMMANDS, delivery, str(problem))
+            await bury(self._bus, self._records, delivery, str(problem))
             return
         known = self._held.get(delivery.sequence)
         if known is not None:

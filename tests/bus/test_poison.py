@@ -1,0 +1,162 @@
+"""What is meant to break a worker is kept with its reason, ends visibly, and holds up no tool beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from libs.contracts.names import new_operation_id
+from libs.contracts.operations import OperationFailed, OperationSucceeded
+from libs.contracts.streams import COMMANDS, TASKS
+from libs.contracts.tools import ToolCommand
+from tests.bus.hub import Hub, on_both_servers
+from tests.bus.orders import KILL, Halt, Job
+from tests.bus.sketch import command, install
+from tests.bus.test_letters import spoilt
+
+BUILDS = {"lathe": Job(tasks=True)}
+FLOOD = 1000
+
+
+def envelope(start: ToolCommand, **changed: object) -> dict[str, object]:
+    head = {"specversion": "1.0", "id": start.operation, "source": "gateway/x", "type": start.type}
+    said = {
+        **head,
+        "subject": start.subject,
+        "time": datetime.now(UTC).isoformat(),
+        "data": start.model_dump(mode="json"),
+    }
+    return {**said, **changed}
+
+
+def poisons(start: ToolCommand, other: ToolCommand) -> dict[str, bytes]:
+    """By what is wrong with it."""
+    data = start.model_dump(mode="json")
+    return {
+        "specversion": json.dumps(envelope(start, specversion="2.0")).encode(),
+        "unknown message type": json.dumps(envelope(start, type="machete.command.start-tool.v2")).encode(),
+        "machete.query": json.dumps(envelope(start, type="machete.query.list-tools.v1", data={})).encode(),
+        "says it is for": json.dumps(envelope(other)).encode(),
+        "operation": json.dumps(envelope(start, data={**data, "operation": "op-1"})).encode(),
+        "time": json.dumps(envelope(start, time="yesterday")).encode(),
+        "not a CloudEvents envelope": b"[" * 200_000,
+        "envelope": b'{"data": ' * 50_000,
+        "Invalid JSON": b'{"data": {"operation": ' + b"9" * 10_000 + b"}",
+        "JSON": b"\xff\xfe" + b"x" * 900_000,
+    }
+
+
+@on_both_servers
+async def test_each_poison_is_kept_with_its_reason_and_the_tool_goes_on(hub: Hub):
+    tool = await hub.installed("lathe")
+    other = command("start", "mill-abc234", "mill")
+    wanted = poisons(command("start", tool.id, tool.name), other)
+    for payload in wanted.values():
+        await hub.raw(COMMANDS, f"machete.cmd.v1.tool.{tool.id}.start", payload)
+    hub.hire("orchestrator", "only")
+    start = command("start", tool.id, tool.name)
+    await hub.submit(start)
+    (ended,) = await hub.settled(start)
+    assert isinstance(ended, OperationSucceeded)
+    letters = {each.sequence: each for each in await hub.letters()}
+    assert len(letters) == len(wanted)
+    for (reason, payload), (_, letter) in zip(wanted.items(), sorted(letters.items()), strict=True):
+        assert reason in letter.reason
+        assert payload.decode(errors="backslashreplace").startswith(letter.payload[:1000])
+
+
+@on_both_servers
+@pytest.mark.parametrize("point", ["before letter", "after letter"])
+async def test_a_worker_that_dies_while_it_keeps_a_letter_leaves_one_letter_and_one_end(hub: Hub, point: str):
+    tool = await hub.installed("lathe")
+    start = command("start", tool.id, tool.name)
+    await hub.raw(COMMANDS, start.subject, spoilt(start))
+    await hub.accept(start)
+    first = hub.hire("orchestrator", "first", halts=(Halt(point, KILL),))
+    await first.dead()
+    hub.hire("orchestrator", "second")
+    ended = await hub.ended(start)
+    assert isinstance(ended, OperationFailed)
+    assert ended.error.code == "undecodable"
+    await hub.empty()
+    (letter,) = await hub.letters()
+    assert letter.operation == start.operation
+
+
+@on_both_servers
+async def test_the_owner_of_a_task_that_only_its_subject_names_is_told(hub: Hub):
+    hub.hire("installer", "installer", jobs=BUILDS)
+    lathe = install("lathe")
+    await hub.submit(lathe)
+
+    async def asked() -> bool:
+        return (await hub.witness.jetstream.stream_info(TASKS.name)).state.messages == 1
+
+    await hub.eventually(asked, "the installer asks for a build")
+    await hub.witness.jetstream.purge_stream(TASKS.name)
+    await hub.raw(TASKS, f"machete.task.v1.orchestrator.build.{lathe.operation}", b"no JSON")
+    hub.hire("orchestrator", "orchestrator", jobs=BUILDS)
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationFailed)
+    assert ended.error.code == "undecodable"
+    (letter,) = await hub.letters()
+    assert (letter.stream, letter.tool, letter.operation) == ("TASKS", lathe.tool, lathe.operation)
+
+
+@on_both_servers
+async def test_a_task_that_names_another_operation_than_its_subject_ends_neither(hub: Hub):
+    hub.hire("installer", "installer", jobs=BUILDS)
+    hub.hire("orchestrator", "orchestrator", jobs={"lathe": Job(seconds=2, tasks=True)})
+    lathe = install("lathe")
+    await hub.submit(lathe)
+    await hub.acting(lathe, what="build")
+    data = {"operation": lathe.operation, "tool": lathe.tool, "fence": (await hub.record(lathe)).fence}
+    subject = f"machete.task.v1.orchestrator.build.{new_operation_id('nobody', None)}"
+    await hub.raw(TASKS, subject, json.dumps({"data": data}).encode())
+    await hub.eventually(hub.letters, "it is kept")
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationSucceeded)
+
+
+@on_both_servers
+async def test_a_task_that_ends_the_process_each_time_is_given_up(hub: Hub):
+    hub.hire("installer", "installer", jobs=BUILDS)
+    lathe = install("lathe")
+    await hub.submit(lathe)
+    names = [f"number-{number}" for number in range(5)]
+    for name in names:
+        await hub.hire("orchestrator", name, jobs={"lathe": Job(tasks=True, kills=True)}).dead()
+    hub.hire("orchestrator", "last", jobs=BUILDS)
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationFailed)
+    assert ended.error.code == "given_up"
+    assert [each.worker for each in hub.effects.of(lathe.operation, "build")] == names
+    (letter,) = await hub.letters()
+    assert (letter.stream, letter.tool, letter.operation) == ("TASKS", lathe.tool, lathe.operation)
+
+
+@on_both_servers
+async def test_a_flood_of_poison_does_not_hold_up_a_healthy_tool(hub: Hub):
+    """Its commands are done while most of the flood, which came first, is still being dealt with."""
+    tool = await hub.installed("lathe")
+    hub.hire("orchestrator", "only")
+    await hub.submit(command("start", tool.id, tool.name))
+    await hub.settled()
+    victims = [command("start", f"victim-{letter}bcdef", "victim") for letter in "abcdefghijklmnopqrst"]
+    for begin in range(0, FLOOD, 50):
+        batch = [victims[number % len(victims)] for number in range(begin, begin + 50)]
+        await asyncio.gather(*(hub.raw(COMMANDS, each.subject, spoilt(each)) for each in batch))
+    for action in ("stop", "start", "stop"):
+        healthy = command(action, tool.id, tool.name)
+        await hub.submit(healthy)
+        assert isinstance(await hub.ended(healthy), OperationSucceeded)
+    assert (await hub.witness.jetstream.stream_info(COMMANDS.name)).state.messages > 0, "the flood was over before"
+    for each in victims:
+        ended = await hub.ended(each, within=60)
+        assert isinstance(ended, OperationFailed)
+        assert ended.error.code == "undecodable"
+    await hub.empty(within=60)
+    assert len(await hub.letters()) == FLOOD
