@@ -43,7 +43,7 @@ class DeadLetters:
         """The oldest first, behind the letter `after`."""
         begin = 0 if after is None else sequence_of(after)
         if begin is None:
-            raise problems.bad_cursor(after or "")
+            raise problems.bad_cursor()
         async with _answering():
             found = await self._letters.page(begin, limit + 1)
         shown = found[:limit]

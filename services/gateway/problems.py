@@ -66,8 +66,8 @@ def no_letter(id: str) -> Problem:
     return Problem(404, "dead_letter_not_found", "No such dead letter", detail)
 
 
-def bad_cursor(text: str) -> Problem:
-    detail = f"{shown(text)} is no cursor of this list: `after` takes what `next` of the page before said"
+def bad_cursor() -> Problem:
+    detail = "Bad cursor: this cursor was not given out here; leave it out to begin at the start."
     return Problem(400, "cursor_invalid", "The request is not valid", detail)
 
 

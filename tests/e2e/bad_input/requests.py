@@ -19,6 +19,7 @@ from tests.support.platform_checks import fresh
 
 TOOLS = "/api/v1/tools"
 OPERATIONS = "/api/v1/operations"
+LETTERS = "/api/v1/dead-letters"
 NOT_THERE = "op-" + "a" * 26
 NAMES = ("a;id", "$(id)", "`id`", "a b", "-rf", "a-", "A", "ä", "a" * 41, "a\x00b", "\x1b[31m", "a\u202eb", "..")
 
@@ -136,6 +137,9 @@ REQUESTS = (
     Case("operation-none", "an operation's id that is none", asks("GET", f"{OPERATIONS}/what")),
     Case("cancel-unknown", "a cancel of what is not there", asks("POST", f"{OPERATIONS}/{NOT_THERE}/cancel")),
     Case("cursor-bad", "a cursor that is none", asks("GET", f"{OPERATIONS}?after=what")),
+    Case("letter-unknown", "a dead letter that is not there", asks("GET", f"{LETTERS}/dl-999")),
+    Case("letter-retry-unknown", "a retry of what is not there", asks("POST", f"{LETTERS}/x/retry")),
+    Case("letters-cursor-bad", "a cursor of dead letters that is none", asks("GET", f"{LETTERS}?after=what")),
     Case("log-tail-bad", "a log's last lines, less than none", asks("GET", f"{TOOLS}/nobody/logs?tail=-1")),
     Case("log-service-unknown", "the log of a service that a tool does not have", log_service),
     Case("live-topic-bad", "a live topic that does not exist", lambda bench: followed(bench, "topic=weather")),
