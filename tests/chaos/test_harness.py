@@ -18,6 +18,7 @@ QUICK = (
     "cut:orchestrator",
     "nats-killed",
     "consumer-deleted",
+    "store-full:COMMANDS",
     "engine-cut",
     "container-killed",
     "container-removed",

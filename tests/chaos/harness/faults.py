@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import docker.errors
+import structlog
+from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 
 from deploy.setup import faketime
 from libs.contracts.streams import COMMANDS, TASKS
@@ -31,6 +34,7 @@ sys.stdin.read()
 """
 AHEAD = "+1h"
 Thing = TypeVar("Thing")
+log = structlog.get_logger(__name__)
 Done = Callable[[Planned], Awaitable[tuple[str, str | None] | None]]
 
 
@@ -48,6 +52,7 @@ class Faults:
             "cut": self._cut,
             "nats-killed": self._nats_killed,
             "consumer-deleted": self._consumer_deleted,
+            "store-full": self._store_full,
             "engine-cut": self._engine_cut,
             "container-killed": self._container_killed,
             "container-removed": self._container_removed,
@@ -122,12 +127,28 @@ class Faults:
             await nats.start()
         return "nats", None
 
-    async def _consumer_deleted(self, planned: Planned) -> tuple[str, None]:
+    async def _consumer_deleted(self, planned: Planned) -> tuple[str, None] | None:
         both = [(stream.name, each.name) for stream in (COMMANDS, TASKS) for each in stream.consumers]
         stream, consumer = _chosen(both, planned)
         async with self._busy["nats"]:
-            await self._stage.platform.bus.jetstream.delete_consumer(stream, consumer)
+            try:
+                await _insisting(lambda: self._stage.platform.bus.jetstream.delete_consumer(stream, consumer))
+            except NotFoundError:
+                return None  # deleted before, and not yet made again
         return consumer, None
+
+    async def _store_full(self, planned: Planned) -> tuple[str, None]:
+        """A work queue takes no byte more."""
+        jetstream, queues = self._stage.platform.bus.jetstream, (COMMANDS.name, TASKS.name)
+        name = planned.target if planned.target in queues else _chosen(queues, planned)
+        async with self._busy["nats"]:
+            info = await _insisting(lambda: jetstream.stream_info(name))
+            room = info.config.max_bytes
+            full = info.config.evolve(max_bytes=info.state.bytes + 1)
+            await _insisting(lambda: jetstream.update_stream(full))
+            await asyncio.sleep(planned.seconds)
+            await _insisting(lambda: jetstream.update_stream(full.evolve(max_bytes=room)))
+        return name, None
 
     async def _engine_cut(self, planned: Planned) -> tuple[str, None]:
         async with self._busy["engine"]:
@@ -186,6 +207,19 @@ class Faults:
 
 def _chosen(several: Sequence[Thing], planned: Planned) -> Thing:
     return several[int(planned.pick * len(several))]
+
+
+async def _insisting(ask: Callable[[], Awaitable[Thing]]) -> Thing:
+    """NATS may have come back a moment ago."""
+    async with asyncio.timeout(30):
+        while True:
+            try:
+                return await ask()
+            except NotFoundError:
+                raise
+            except NatsError as error:
+                log.debug("not now", problem=repr(error))
+            await asyncio.sleep(0.2)
 
 
 @asynccontextmanager

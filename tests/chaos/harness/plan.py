@@ -15,6 +15,7 @@ LASTS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "cut": (4.0, 10.0),
         "nats-killed": (0.0, 3.0),
         "consumer-deleted": (0.0, 0.0),
+        "store-full": (1.0, 4.0),
         "engine-cut": (0.5, 5.0),
         "container-killed": (0.0, 0.0),
         "container-removed": (0.0, 0.0),
@@ -52,7 +53,8 @@ def planned(
 ) -> list[Planned]:
     """Each kind comes as often as any other, in an order of the seed's own, spread over the run.
 
-    Of `kinds`, `kill` is done to every service in turn, `kill:status` to that one alone.
+    Of `kinds`, `kill` is done to every service in turn, `kill:status` to that one alone, and `store-full:TASKS` to
+    that stream.
     """
     dice = random.Random(f"plan {seed}")
     pairs = [pair for kind in kinds for pair in _pairs(kind, services)]
