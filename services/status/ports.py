@@ -115,12 +115,8 @@ class SecondTables(Protocol):
     async def take_in(self, messages: Sequence[Kept]) -> None: ...
 
     async def change_over(self, between: Callable[[int, int], Sequence[Kept]]) -> RebuildEntry | None:
-        """All at once, what is shown is what stands here; None while that is too far behind.
+        """All at once, what is shown is what stood here, and here is nothing; None while that is too far behind.
 
         `between` gives, in a thread, the messages behind one sequence and up to another.
         """
-        ...
-
-    async def sweep(self, rebuild: str) -> None:
-        """Nothing is kept twice, once this rebuild is over."""
         ...

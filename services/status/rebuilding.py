@@ -110,7 +110,6 @@ class Rebuilding:
                 if done is None:
                     await asyncio.sleep(CATCH_UP)
             log.info("the tables were made anew", **done.model_dump(mode="json", exclude={"reason", "state"}))
-            await second.sweep(done.id)
 
     def _bring(self, loop: asyncio.AbstractEventLoop) -> Callable[[int, int], Sequence[Kept]]:
         def bring(after: int, last: int) -> Sequence[Kept]:

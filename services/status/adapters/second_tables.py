@@ -19,7 +19,7 @@ from libs.runtime.bus.reader import Extent
 from libs.runtime.logging import get_logger
 from services.status.adapters.databases import Database
 from services.status.adapters.filling import Place, begin_again, clear, fold_in, place_of, readable
-from services.status.adapters.rebuilds import put_rebuild, rebuild_carried_out_by, rebuild_of
+from services.status.adapters.rebuilds import put_rebuild, rebuild_carried_out_by
 from services.status.adapters.rows import SECOND, SHOWN
 from services.status.adapters.transactions import CHANGE_PATIENCE, Transactions
 from services.status.domain.entries import RebuildEntry
@@ -80,7 +80,7 @@ class DatabaseSecondTables:
         await self._transactions.change(store)
 
     async def change_over(self, between: Callable[[int, int], Sequence[Kept]]) -> RebuildEntry | None:
-        """All at once, what is shown is what stands here; None while that is too far behind.
+        """All at once, what is shown is what stood here, and here is nothing; None while that is too far behind.
 
         `between` is called in the thread, with the shown tables locked: what it gives was stored already.
         """
@@ -95,9 +95,10 @@ class DatabaseSecondTables:
             if shown.position > second.position:
                 fold_in(connection, SECOND, list(readable(between(second.position, shown.position))))
             position = max(shown.position, second.position)
-            _stands_at(connection, position)
             counts = _carry_over(connection)
             connection.execute(update(SHOWN.place).values(position=position))
+            clear(connection, SECOND)
+            connection.execute(update(SECOND.place).values(epoch="", position=0))
             return _tell(
                 connection,
                 mine,
@@ -110,17 +111,6 @@ class DatabaseSecondTables:
             )
 
         return await self._transactions.change(change)
-
-    async def sweep(self, rebuild: str) -> None:
-        """Nothing is kept twice, once this rebuild is over."""
-
-        def sweep(connection: Connection) -> None:
-            found = rebuild_of(connection, locked=True)
-            if found is None or (found.entry.id == rebuild and found.entry.state != "running"):
-                clear(connection, SECOND)
-                connection.execute(update(SECOND.place).values(epoch="", position=0))
-
-        await self._transactions.change(sweep)
 
 
 def _stands_at(connection: Connection, position: int) -> None:
