@@ -144,6 +144,25 @@ async def test_lost_again_and_killed_while_taking_over_they_come_back_all_the_sa
         assert sorted(each["tool"] for each in operations) == sorted(ids)
 
 
+async def test_what_should_run_and_does_not_is_started_at_its_address(platform: Platform) -> None:
+    """Its container is lost as well; what is kept, and its image, bring it back."""
+    name = fresh("bare")
+    install = await installed(platform, name, start=True)
+    await kept(platform, install.tool)
+    before = await platform.api.tool(name)
+    await lose_the_streams(platform)
+    await platform.hand.remove(install.tool)
+    await platform.start()
+
+    async def runs() -> bool:
+        return (await tools(platform, 1))[name]["state"] == "running"
+
+    await until(runs, "it runs again")
+    after = await platform.api.tool(name)
+    assert after["urls"] == before["urls"]
+    await is_served(after, PAGE)
+
+
 async def test_a_folder_that_cannot_be_read_is_named_and_the_others_come_back(platform: Platform) -> None:
     names = [fresh("half") for _ in range(5)]
     ids = [(await installed(platform, name, start=True)).tool for name in names]
