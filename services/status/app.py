@@ -70,6 +70,7 @@ def build(settings: Settings) -> Service:
             rebuilding = Rebuilding(
                 bus,
                 DatabaseRebuilds(tables.transactions),
+                progress,
                 partial(second_tables, database),
                 name,
                 abandoned_after=0.0 if settings.database_url is None else ABANDONED_AFTER,

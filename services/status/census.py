@@ -18,17 +18,17 @@ class Census:
     def __init__(self, tables: Tables, progress: Progress) -> None:
         self._tables = tables
         self._progress = progress
-        self._at = -1
+        self._at: tuple[int, str | None] | None = None
         self._counted = Counter[ToolState]()
 
     async def look(self) -> list[Reading]:
         """Nothing before the tables hold all that happened: what they show until then never was."""
         if not self._progress.complete:
             return []
-        position = self._progress.position
-        if position != self._at:
+        at = self._progress.position, self._progress.rebuilt
+        if at != self._at:
             self._counted = await self._count()
-            self._at = position
+            self._at = at
         return [(metrics.tools, (str(state),), self._counted[state]) for state in ToolState]
 
     async def _count(self) -> Counter[ToolState]:

@@ -9,12 +9,16 @@ from contextlib import contextmanager
 
 
 class Progress:
-    """`position` is the last event in the tables, `last` the last one that the stream is known to hold."""
+    """`position` is the last event in the tables, `last` the last one that the stream is known to hold.
+
+    `rebuilt` is the id of the last rebuild that the tables are known to come from.
+    """
 
     def __init__(self) -> None:
         self.position = 0
         self.last = 0
         self.complete = False
+        self.rebuilt: str | None = None
         self._moved = asyncio.Event()
         self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 

@@ -27,6 +27,7 @@ from services.status.domain.showing import rebuild_shown
 from services.status.handlers import Respond, told
 from services.status.lookup import Refused
 from services.status.ports import Overtaken, Rebuild, Rebuilds, SecondTables, TablesAway
+from services.status.progress import Progress
 
 log = get_logger(__name__)
 
@@ -43,6 +44,7 @@ class Rebuilding:
 
     bus: Bus
     rebuilds: Rebuilds
+    progress: Progress
     second: Callable[[str], AbstractAsyncContextManager[SecondTables]]
     worker: str
     abandoned_after: float
@@ -90,8 +92,12 @@ class Rebuilding:
     async def _mine(self) -> Rebuild | None:
         """The rebuild that is to be carried out here."""
         found = await self.rebuilds.last()
-        if found is None or found.entry.state != "running" or found.worker == self.worker:
-            return found if found is not None and found.entry.state == "running" else None
+        if found is None or found.entry.state != "running":
+            if found is not None and found.entry.state == "succeeded":
+                self.progress.rebuilt = found.entry.id
+            return None
+        if found.worker == self.worker:
+            return found
         now = time.monotonic()
         if self._seen is None or self._seen[0] != found:
             self._seen = found, now

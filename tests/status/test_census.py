@@ -64,3 +64,15 @@ async def test_nothing_is_counted_anew_while_nothing_happens(tables: DatabaseTab
     assert await counted(census) == {"pending": 1}, "asked the tables although nobody told of anything new"
     progress.came_to(progress.position + 1, ())
     assert await counted(census) == {}
+
+
+async def test_it_is_counted_anew_after_a_rebuild(tables: DatabaseTables) -> None:
+    """Which may have put right what was wrong without anything having happened."""
+    progress = Progress()
+    await tables.empty(EPOCH, 0, ())
+    census = Census(tables, progress)
+    await take_in(tables, progress, [Operation("install", "one").accepted()])
+    assert await counted(census) == {"pending": 1}
+    await tables.empty(EPOCH, 0, ())
+    progress.rebuilt = "rb-one"
+    assert await counted(census) == {}

@@ -80,6 +80,12 @@ async def shown(status: Running, position: int) -> list[ToolView]:
             return found
 
 
+async def tools_counted(status: Running) -> float:
+    """As the metrics tell it."""
+    text = (await status.http.client.get("/metrics")).text
+    return sum(float(line.rpartition(" ")[2]) for line in text.splitlines() if line.startswith("machete_tools{"))
+
+
 async def test_the_same_rows_come_out(status: Running, stage: Stage, database: Database) -> None:
     position = await tell(stage, history(400))
     await shown(status, position)
@@ -108,9 +114,15 @@ async def test_rows_that_were_wrong_missing_or_invented_are_right_afterwards(
         f"DELETE FROM operations WHERE id IN ('{some[0]}', '{some[1]}')",
         "INSERT INTO engines (name, body) VALUES ('nowhere', '{\"name\": \"nowhere\"}')",
     )
+    counted = await tools_counted(status)
     done = await rebuilt(status.gateway)
     assert dumped(database) == before
     assert (done.differed, done.dropped) == (3, 1)
+
+    async def counts_again() -> bool:
+        return await tools_counted(status) == counted + 1
+
+    await eventually(counts_again, "the tool that was hidden is counted again")
 
 
 async def test_questions_are_answered_rightly_all_the_while(status: Running, stage: Stage) -> None:
