@@ -10,7 +10,8 @@ import pytest
 
 from libs.contracts.names import new_operation_id
 from libs.contracts.operations import OperationFailed, OperationSucceeded
-from libs.contracts.streams import COMMANDS, TASKS
+from libs.contracts.streams import COMMANDS, EVENTS, TASKS
+from libs.contracts.subjects import RECORD
 from libs.contracts.tools import ToolCommand
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.orders import KILL, Halt, Job
@@ -66,6 +67,27 @@ async def test_each_poison_is_kept_with_its_reason_and_the_tool_goes_on(hub: Hub
     for (reason, payload), (_, letter) in zip(wanted.items(), sorted(letters.items()), strict=True):
         assert reason in letter.reason
         assert payload.decode(errors="backslashreplace").startswith(letter.payload[:1000])
+
+
+@on_both_servers
+async def test_what_names_an_operation_that_is_not_its_own_ends_neither_it_nor_another(hub: Hub):
+    """One that runs, under its tool's own subject, and one of another tool."""
+    lathe, mill = await hub.installed("lathe"), await hub.installed("mill")
+    hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=2)})
+    running, waiting = command("start", lathe.id, "lathe"), command("start", mill.id, "mill")
+    await hub.submit(running)
+    await hub.acting(running)
+    await hub.raw(COMMANDS, running.subject, spoilt(running))
+    await hub.raw(COMMANDS, running.subject, json.dumps(envelope(waiting)).encode())
+    await hub.eventually(lambda: _count(hub, 2), "both are kept")
+    await hub.submit(waiting)
+    assert [type(each) for each in await hub.settled()] == [OperationSucceeded, OperationSucceeded]
+    about_waiting = [each async for each in hub.witness.each(EVENTS, RECORD.filter(operation=waiting.operation))]
+    assert {each.subject.split(".")[4] for each in about_waiting} == {mill.id}
+
+
+async def _count(hub: Hub, wanted: int) -> bool:
+    return len(await hub.letters()) == wanted
 
 
 @on_both_servers

@@ -39,7 +39,7 @@ async def keep(
         sequence=delivery.sequence,
         deliveries=delivery.deliveries,
         reason=reason,
-        operation=_operation(delivery.data) if about is None else about.operation,
+        operation=_operation(delivery) if about is None else about.operation,
         payload=delivery.data[:PAYLOAD_BYTES].decode("utf-8", "backslashreplace"),
         given_up_at=datetime.now(UTC),
     )
@@ -65,8 +65,8 @@ async def _fail(records: Records, letter: DeadLetter, operation: str) -> None:
     give_up = clock.time() + ACCEPTED_WITHIN
     while True:
         record = await records.read(letter.tool, operation)
-        if record.ended is not None:
-            return
+        if record.ended is not None or record.starts:
+            return  # who has begun could read its command: this is another message that only says the same name
         if record.accepted is None and clock.time() < give_up:
             await asyncio.sleep(0.1)  # the gateway is about to write it, and a record without it has no beginning
             continue
@@ -92,10 +92,13 @@ def _tool(subject: str) -> str:
     return tokens[4] if named else "unknown"
 
 
-def _operation(payload: bytes) -> str | None:
+def _operation(delivery: Delivery) -> str | None:
+    """The operation that a body names, unless it is one of another tool than the subject's: that one is not ours."""
     try:
-        data: Any = json.loads(payload)
-        operation = data["data"]["operation"]
-    except (ValueError, TypeError, KeyError, RecursionError):  # nested so deeply that no parser follows
+        said: Any = json.loads(delivery.data)["data"]
+        operation, tool = said["operation"], said.get("tool")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):  # the last: nested too deeply
+        return None
+    if tool not in (None, _tool(delivery.subject)):
         return None
     return operation if isinstance(operation, str) and is_operation_id(operation) else None
