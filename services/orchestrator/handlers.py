@@ -49,7 +49,6 @@ class Engine:
         built = await runner.build(tool, lambda lines: operation.say(*lines), operation.alive)
         await operation.guard()
         await runner.prepare(built, operation.alive)
-        await self.workshop.keep(built)
         return built
 
     async def start(self, tool: Tool, operation: Operation) -> Tool:

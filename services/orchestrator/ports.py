@@ -177,10 +177,6 @@ class Workshop(Protocol):
         """The unpacked source of the tool's release; fetched when it is not there yet. Raises BundleRefused."""
         ...
 
-    async def keep(self, tool: Tool) -> None:
-        """Write down the release beside its source: enough to know the tool by if all streams were lost."""
-        ...
-
     async def remove(self, tool: str, *, data: bool) -> Path | None:
         """Remove all releases, and with `data` the tool's own files too; the folder of those that stay."""
         ...

@@ -43,9 +43,6 @@ class Shelf:
             file.write_text(text)
         return folder
 
-    async def keep(self, tool: Tool) -> None:
-        return None
-
     async def remove(self, tool: str, *, data: bool) -> None:
         return None
 

@@ -39,12 +39,6 @@ class DiskWorkshop:
             await asyncio.to_thread(unpack, bundle, folder)
         return folder
 
-    async def keep(self, tool: Tool) -> None:
-        target = self._release(tool) / "tool.json"
-        working = target.with_suffix(".new")
-        working.write_text(tool.model_dump_json(indent=2))
-        working.replace(target)
-
     async def remove(self, tool: str, *, data: bool) -> Path | None:
         """By programs that go down any depth and follow no link: what lies there is the tool's doing."""
         folder = self.tools / tool
