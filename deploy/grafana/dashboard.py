@@ -158,6 +158,7 @@ def stuck() -> Group:
                 "anew or was taken over.",
                 _lines(
                     (_rate("machete_dead_letters_total", "stream", quiet=True), "dead letters {{stream}}"),
+                    (_rate("machete_dead_letters_taken_out_total", "how", quiet=True), "dead letters {{how}}"),
                     (
                         _rate(
                             "machete_commands_handled_total",

@@ -31,6 +31,12 @@ PATIENCE = 10.0
 log = get_logger(__name__)
 
 
+def begin_counting() -> None:
+    """Each count is shown from 0 on: the first one is a rise, too."""
+    for how in ("retried", "dropped"):
+        metrics.dead_letters_taken_out.labels(how)
+
+
 class DeadLetters:
     """Every call raises one of `services.gateway.problems`."""
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from libs.contracts.letters import LetterDetail, LetterPage
 from libs.contracts.principals import Principal
 from services.gateway import fields
-from services.gateway.dead_letters import DeadLetters
+from services.gateway.dead_letters import DeadLetters, begin_counting
 from services.gateway.dependencies import (
     REUSED,
     Asking,
@@ -28,6 +28,8 @@ By = Annotated[Principal, Depends(caller)]
 
 
 def add_letters(router: APIRouter, backend: Backend) -> None:
+    begin_counting()
+
     def letters() -> DeadLetters:
         return DeadLetters(backend.bus, backend.gateway, backend.protocols)
 
