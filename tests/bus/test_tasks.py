@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -10,9 +12,11 @@ from libs.contracts.operations import OperationCancelled, OperationFailed, Opera
 from libs.contracts.streams import TASKS
 from libs.contracts.tasks import BuildRelease
 from libs.contracts.tools import ToolState
-from tests.bus.hub import Hub, on_both_servers
+from libs.runtime.bus.timing import DEADLINES
+from tests.bus.hub import TIMING, Hub, on_both_servers
 from tests.bus.orders import KILL, Halt, Job
 from tests.bus.sketch import command, install, tool
+from tests.support.stage import eventually
 
 BUILDS = {"lathe": Job(tasks=True), "mill": Job(tasks=True)}
 
@@ -174,3 +178,43 @@ async def test_an_install_whose_name_went_to_another_tool_fails_and_leaves_it_al
     await hub.submit(behind)
     await hub.settled()
     assert await hub.name_holder("lathe") == other.id
+
+
+@on_both_servers
+async def test_a_task_whose_time_is_over_says_so_and_not_that_somebody_cancelled_it(hub: Hub):
+    """The owner waits for its answer before it cleans up."""
+    timing = replace(TIMING, deadlines={**DEADLINES, "install": 1.0})
+    hub.hire("installer", "installer", jobs=BUILDS, timing=timing)
+    hub.hire("orchestrator", "orchestrator", jobs={"lathe": Job(seconds=60, child=True, tasks=True)})
+    lathe = install("lathe")
+    await hub.submit(lathe)
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationFailed)
+    assert ended.error.code == "deadline_exceeded"
+    answer, *_ = await hub.answers(lathe)
+    assert (answer.what, answer.outcome) == (BuildRelease.what, "failed")
+    assert answer.error is not None
+    assert answer.error.code == "deadline_exceeded"
+    assert "orchestrator" in answer.error.message
+
+
+@on_both_servers
+async def test_a_queue_of_tasks_that_takes_no_more_is_waited_for(hub: Hub):
+    jetstream = hub.witness.jetstream
+    config = (await jetstream.stream_info(TASKS.name)).config
+    await jetstream.update_stream(config.evolve(max_bytes=1))
+    hub.hire("orchestrator", "orchestrator", jobs=BUILDS)
+    hub.hire("installer", "installer", jobs=BUILDS)
+    lathe = install("lathe")
+    await hub.submit(lathe)
+
+    async def begun() -> bool:
+        return bool((await hub.record(lathe)).starts)
+
+    await eventually(begun, "it is begun")
+    await asyncio.sleep(3 * TIMING.retry)
+    assert (await hub.record(lathe)).ended is None
+    await jetstream.update_stream(config)
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationSucceeded)
+    assert len((await hub.record(lathe)).starts) == 1

@@ -16,7 +16,7 @@ from libs.contracts.streams import EVENTS, TASKS
 from libs.contracts.subjects import STEP
 from libs.contracts.tasks import Task, TaskEnded
 from libs.contracts.tools import InstallTool, Tool
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.records import Record, Records
@@ -162,13 +162,24 @@ class Operation:
         task = kind(operation=self.id, tool=self.tool, fence=self.fence, deadline=self.deadline, **given)
         await self.guard()
         self.asked.append(task)
-        await self.bus.publish(TASKS, task, id=f"{self.id}.{kind.what}.{self.fence}", correlation=self.id)
+        await self._hand_over(task)
         ended = await self._answer(task)
         self.asked.remove(task)
         if ended.outcome == "succeeded":
             return ended.state
         problem = ended.error or Problem(code="cancelled", message=f"{kind.what} was cancelled.")
         raise Failure(problem.code, problem.message, problem.detail)
+
+    async def _hand_over(self, task: Task) -> None:
+        """Stored; a queue that takes no more is waited for, as long as there is time and we are the owner."""
+        while True:
+            try:
+                await self.bus.publish(TASKS, task, id=f"{self.id}.{task.what}.{self.fence}", correlation=self.id)
+                return
+            except Refused as full:
+                await self.say(f"waiting: the queue of {task.what} takes no more ({full})")
+            await asyncio.sleep(self.timing.retry)
+            await self.guard()
 
     async def _answer(self, task: Task) -> TaskEnded:
         with self.signals.of(self.id) as event:

@@ -177,8 +177,10 @@ class TaskWorker:
             try:
                 state = await under_watch(lambda: self._act(task, operation, delivery.deliveries), operation)
                 return _ended(task, "succeeded", state=state)
-            except (CancelSeen, DeadlinePassed):
+            except CancelSeen:
                 return _ended(task, "cancelled")
+            except DeadlinePassed:
+                return _ended(task, "failed", error=_too_late(task, self._bus.source))
             except Failure as failure:
                 if delivery.doubtful():
                     raise Interrupted(task.operation) from failure
@@ -199,6 +201,16 @@ class TaskWorker:
     async def _act(self, task: Task, operation: Operation, delivery: int) -> Tool | None:
         async with operation.step(task.step, delivery):
             return await self._handlers[type(task)].act(task, operation)
+
+
+def _too_late(task: Task, source: str) -> Problem:
+    """Names the clock: one that is wrong by more than the deadline makes every task late."""
+    now = datetime.now(UTC)
+    message = (
+        f"{task.what} was not done by {task.deadline:%Y-%m-%d %H:%M:%S} UTC, when the operation's time was over; "
+        f"by the clock of {source} it is {now:%Y-%m-%d %H:%M:%S}."
+    )
+    return Problem(code="deadline_exceeded", message=message)
 
 
 def refusal(delivery: Delivery, reason: str) -> TaskEnded | None:
