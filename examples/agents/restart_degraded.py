@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 
-import nats
+from nats import connect, errors
 
 
 async def main(server: str, name: str, credentials: str) -> None:
@@ -19,7 +19,7 @@ async def main(server: str, name: str, credentials: str) -> None:
         print(problem, file=sys.stderr)
 
     options = {"inbox_prefix": f"_INBOX_agent.{name}".encode(), "max_reconnect_attempts": -1, "error_cb": trouble}
-    client = await nats.connect(server, user_credentials=credentials, **options)
+    client = await connect(server, user_credentials=credentials, **options)
     opened.set()
 
     async def ask(door: str, **fields: object) -> dict:
@@ -46,5 +46,5 @@ if __name__ == "__main__":
         sys.exit(f"usage: python {sys.argv[0]} nats://HOST:PORT AGENT AGENT.creds; `machete agent add` prints it all")
     try:
         asyncio.run(main(*sys.argv[1:]))
-    except (OSError, ValueError, nats.errors.Error) as problem:
+    except (OSError, ValueError, errors.Error) as problem:
         sys.exit(f"not connected to {sys.argv[1]} with {sys.argv[3]}: {str(problem) or 'no answer'}")
