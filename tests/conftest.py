@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
 ROWS = (("chaos", "platform", "cli", "deploy", "bench"), ("e2e", "engine", "orchestrator", "examples"))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.relative_to(TESTS).parts[:-1]

@@ -64,7 +64,7 @@ def show(findings: Sequence[Found]) -> None:
     styles = {"ok": "green", "missing": "red", "note": "yellow"}
     for each in findings:
         said = f"{each.found}: {each.way_out}" if each.way_out else each.found
-        shown.add_row(Text(each.state, style=styles[each.state]), Text(each.name), Text(safe(said)))
+        shown.add_row(Text(each.state, style=styles[each.state]), Text(each.name), Text(safe(" ".join(said.split()))))
     console().print(shown)
 
 

@@ -72,7 +72,7 @@ async def serving(stage: Stage) -> AsyncGenerator[Service]:
     service = Service(stage)
     bus, answers = await stage.bus("gateway"), await stage.bus("answers")
     await stage.witness.nats.subscribe("_INBOX_agent.>", cb=service.hear)
-    await stage.witness.nats.flush()
+    await stage.witness.flush()
     async with answering_agents(bus, answers, service.respond, queue="gateway"):
         try:
             yield service

@@ -93,7 +93,8 @@ class Shell:
     def __init__(self, home: Path, **environment: str) -> None:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")}
         self.environment = {**inherited, "HOME": str(home), "TERM": "xterm-256color", **environment}
-        self.environment.pop("XDG_DATA_HOME", None)
+        for name in ("XDG_DATA_HOME", "COLUMNS"):  # the runner's screen is not the one that is looked at
+            self.environment.pop(name, None)
 
     async def begin(self, *arguments: str, **environment: str) -> Running:
         process = await asyncio.create_subprocess_exec(

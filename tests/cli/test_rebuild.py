@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from typing import Any
 
 from httpx import AsyncClient as Api
 
@@ -11,9 +13,19 @@ from tests.cli.hands import Shell, Worker
 from tests.cli.test_changes import installed
 
 
+async def shown(api: Api, name: str) -> dict[str, Any]:
+    """The tool, once the end of its install has come into the tables."""
+    async with asyncio.timeout(20):
+        while True:
+            tool = (await api.get(f"/api/v1/tools/{name}")).json()
+            if tool["release"] is not None:
+                return tool
+            await asyncio.sleep(0.05)
+
+
 async def test_it_is_waited_for_and_told(shell: Shell, api: Api, worker: Worker):
     await installed(api, worker, "looked-at")
-    before = (await api.get("/api/v1/tools/looked-at")).json()
+    before = await shown(api, "looked-at")
     said = await shell.run("rebuild", "status")
     assert (said.code, said.err) == (0, ""), said
     assert said.out.startswith("rebuilt from ")

@@ -131,7 +131,8 @@ async def test_who_answers_may_answer_whoever_asked_and_only_once(server: NatsSe
             await message.respond(b"twice")
 
         await answering.client.subscribe(question, cb=answer)
-        await answering.client.flush()
+        for _ in range(2):  # nats-py's first ping overtakes what it has not yet written
+            await answering.client.flush()
         reply = await asking.client.request(question, b"?", timeout=5)
         assert reply.data == b"once"
         assert len(await answering.refused()) == 1

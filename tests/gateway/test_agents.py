@@ -197,7 +197,7 @@ async def test_more_at_once_than_is_taken_is_said_and_not_kept(stage: Stage, gat
             asked.set()
 
         await stage.witness.nats.subscribe("machete.qry.v1.status.operation", cb=never)
-        await stage.witness.nats.flush()
+        await stage.witness.flush()
         tasks = [asyncio.create_task(agent.ask("operations.show", waiting, timeout=30)) for _ in range(20)]
         done, pending = await asyncio.wait(tasks, timeout=5, return_when=asyncio.FIRST_EXCEPTION)
         turned_away = [task.result() for task in done]
@@ -273,7 +273,7 @@ async def test_a_wait_is_cut_off_and_answered_when_the_gateway_stops(stage: Stag
         asked.set()
 
     await stage.witness.nats.subscribe("machete.qry.v1.status.operation", cb=never)
-    await stage.witness.nats.flush()
+    await stage.witness.flush()
     async with door(stage, tmp_path) as gateway, AsyncExitStack() as stack:
         agent = await stack.enter_async_context(robot(stage, gateway))
         waiting = asyncio.create_task(agent.ask("operations.show", {"id": EXAMPLES["id"], "wait": 60}, timeout=30))

@@ -62,7 +62,7 @@ async def heard(stage: Stage) -> Heard:
     listened = ("machete.>", "_INBOX_agent.>", "_INBOX_agent", "_INBOX.>", "$KV.>", "$JS.API.>", "_INBOX_gateway.>")
     for subject in (*listened, "$SYS.REQ.USER.AUTH"):
         await stage.witness.nats.subscribe(subject, cb=hear)
-    await stage.witness.nats.flush()
+    await stage.witness.flush()
     return everything
 
 
@@ -79,11 +79,11 @@ async def test_a_reply_subject_that_is_not_the_agents_own_is_not_written_to_and_
     before = turned_away("reply")
     async with robot(stage, gateway, "robot", "admin") as agent:
         body = json.dumps({"git_url": GIT_URL, "name": "stolen"}).encode()
-        await stage.witness.nats.flush()
+        await stage.witness.flush()
         heard.messages.clear()
         await agent.client.publish("machete.agent.v1.robot.tools.install", body, reply=reply)
         (await agent.ask("tools.start", {"name": "stolen"})).refused(404, "tool_not_found")
-        await stage.witness.nats.flush()
+        await stage.witness.flush()
         sent_on = [each for each in heard.under(reply) if each.data != body] if reply else []
         assert sent_on == []
         assert agent.client.is_connected

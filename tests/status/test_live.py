@@ -337,6 +337,6 @@ async def test_an_event_nobody_can_read_does_not_end_the_connection(status: Runn
     async with status.live("tools", "logs:sample") as live:
         await stage.witness.nats.publish(observed().subject, b"{]")
         await stage.witness.nats.publish(chunk(Operation().tool, "main", 0).subject, b"{]")
-        await stage.witness.nats.flush()
+        await stage.witness.flush()
         await status.say(observed(seconds=9))
         assert (await live.next())["event"]["data"]["observed_at"].endswith("00:00:09Z")

@@ -70,7 +70,7 @@ async def test_the_gateway_is_asked_once_for_many_requests(stage: Stage, alone: 
     gateway = Gateway()
     async with stage.connected("gateway") as bus:
         await bus.answer(AuthenticateToken, gateway.respond, queue="gateway")
-        await bus.nats.flush()
+        await bus.flush()
         assert [(await asking(alone, GOOD)).status_code for _ in range(5)] == [404] * 5
         assert [(await asking(alone, "a-bad-token")).status_code for _ in range(5)] == [401] * 5
         assert gateway.asked == [GOOD, "a-bad-token"]
@@ -87,7 +87,7 @@ async def test_what_the_gateway_said_is_believed_for_five_seconds(stage: Stage) 
     gateway = Gateway()
     async with stage.connected("gateway") as bus, stage.connected("status") as status:
         await bus.answer(AuthenticateToken, gateway.respond, queue="gateway")
-        await bus.nats.flush()
+        await bus.flush()
 
         def there() -> Bus:
             return status

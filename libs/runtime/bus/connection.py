@@ -259,10 +259,15 @@ class Bus:
         """Returns once the server has taken in all that was said so far, subscriptions included."""
         # Whoever waits may be cancelled, the flush may not: a pong that nobody waits for any more breaks nats-py's
         # reader, and with it the connection.
-        flushing = asyncio.create_task(self.nats.flush(_FLUSH_PATIENCE))
+        flushing = asyncio.create_task(self._flush())
         self._flushing.add(flushing)
         flushing.add_done_callback(self._flushing.discard)
         await asyncio.shield(flushing)
+
+    async def _flush(self) -> None:
+        """Twice, because nats-py's first ping overtakes what it has not yet written."""
+        for _ in range(2):
+            await self.nats.flush(_FLUSH_PATIENCE)
 
     @asynccontextmanager
     async def listening(self, subject: str, hear: Callable[[Msg], None]) -> AsyncGenerator[None]:
