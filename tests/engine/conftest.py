@@ -1,6 +1,7 @@
 """A real Docker Engine, seen by an instance of the test's own, and by somebody else: Docker's SDK."""
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from docker.utils import kwargs_from_env
 
 from libs.contracts.names import random_word
+from libs.runtime import loopback
 from libs.runtime.children import Children
 from services.orchestrator.adapters.builder import BuildxBuilder
 from services.orchestrator.adapters.containers import DockerContainers
@@ -68,8 +70,14 @@ def an_instance(sdk: docker.APIClient) -> Iterator[str]:
 
 
 def sweep(sdk: docker.APIClient, instance: str) -> None:
+    """Returns when the ports are free again, too: on a busy machine the engine lets go of them a little later."""
+    ports: set[int] = set()
     for container in sdk.containers(all=True, filters=_of(instance)):
+        ports |= {port["PublicPort"] for port in container.get("Ports") or () if "PublicPort" in port}
         sdk.remove_container(container["Id"], force=True, v=True)
+    give_up = time.monotonic() + 10
+    while not all(loopback.is_free(port) for port in ports) and time.monotonic() < give_up:
+        time.sleep(0.05)
     for network in sdk.networks(filters=_of(instance)):
         sdk.remove_network(network["Id"])
     for volume in sdk.volumes(filters=_of(instance))["Volumes"] or []:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import random
 import secrets
 import signal
 import socket
@@ -19,6 +20,12 @@ from libs.runtime import embedded, loopback, nats_config
 from libs.runtime.embedded import EmbeddedNats, NatsFailed
 from tests.support.nats_server import EVERYTHING, NATS_VERSIONS, embedded_client, nats_binaries, unheard
 from tests.support.processes import MARK, marked, state_of, until, zombies_of
+
+
+@pytest.fixture(autouse=True)
+def port_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual one is what platforms under test beside this one take, too, as soon as a server here is down."""
+    monkeypatch.setattr(embedded, "USUAL_PORT", random.randrange(30_000, 32_000))
 
 
 @pytest.fixture(params=NATS_VERSIONS)
