@@ -69,10 +69,17 @@ def an_instance(sdk: docker.APIClient) -> Iterator[str]:
         sweep(sdk, instance)
 
 
+_swept: set[str] = set()
+
+
 def sweep(sdk: docker.APIClient, instance: str) -> None:
     """Returns when the ports are free again, too: on a busy machine the engine lets go of them a little later."""
     ports: set[int] = set()
-    for container in sdk.containers(all=True, filters=_of(instance)):
+    _swept.add(instance)
+    # Of those swept before too: what was asked of the engine by a test that was cut off may come into being behind it.
+    for container in sdk.containers(all=True, filters={"label": LABEL_INSTANCE}):
+        if container["Labels"][LABEL_INSTANCE] not in _swept:
+            continue
         ports |= {port["PublicPort"] for port in container.get("Ports") or () if "PublicPort" in port}
         sdk.remove_container(container["Id"], force=True, v=True)
     give_up = time.monotonic() + 10
