@@ -34,7 +34,7 @@ down: python ## stop the platform in containers; tools go on, data stays
 
 test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k name -x" narrows them)
 	@$(PYTHON) -m deploy.setup tests
-	@$(VENV)/pytest --numprocesses 2 --dist loadgroup $(PYTEST_ARGS)
+	@$(VENV)/pytest --numprocesses 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 chaos: python ## mistreat a whole platform at random under load, and judge it (ARGS="--seed 7 --commands 10000 --faults 200")
 	@$(PYTHON) -m deploy.setup tests

@@ -2,10 +2,12 @@
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.postgres import postgres, postgres_url
+from tests.support.rows import RowKeeper, RowScheduling, long_ones_first
 
 __all__ = ["postgres", "postgres_url"]
 
@@ -16,29 +18,22 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(RowKeeper())
     for folder in sorted(entry.name for entry in TESTS.iterdir() if entry.is_dir()):
         config.addinivalue_line("markers", f"{folder}: the tests in tests/{folder}; set by folder")
 
 
-# What shares an engine is carried out in two rows, whose tests are known to leave one another alone; the rest by file.
-ROWS = (("chaos", "platform", "cli", "deploy", "bench"), ("e2e", "engine", "orchestrator", "examples"))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folders = item.path.relative_to(TESTS).parts[:-1]
         if folders:
             item.add_marker(folders[0])
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    order = [f"row-{number}" for number in range(len(ROWS))]
-    items.sort(key=lambda item: order.index(group) if (group := _group(item)) in order else len(order))
+    items[:] = long_ones_first(items)
 
 
-def _group(item: pytest.Item) -> str:
-    """Tests of one group run one after the other, in one process."""
-    path = item.path.relative_to(TESTS)
-    return next((f"row-{number}" for number, row in enumerate(ROWS) if path.parts[0] in row), path.as_posix())
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> RowScheduling:
+    return RowScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
