@@ -75,7 +75,9 @@ async def test_a_202_has_the_operation_its_links_and_a_position(platform: Platfo
     body = answer.json()
     operation = body["operation"]
     assert {"id", "kind", "tool", "state", "links"} <= set(operation)
-    assert (operation["kind"], operation["state"]) == ("install", "accepted")
+    # Its state is the one at the time of the answer: work may have begun before the answer is written.
+    assert operation["kind"] == "install"
+    assert operation["state"] in ("accepted", "running")
     assert operation["tool"].startswith(f"{name}-")
     assert operation["id"] in answer.headers["location"]
     # What the links promise is there at once: who asks right after sees what he did.

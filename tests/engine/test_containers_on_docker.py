@@ -196,10 +196,14 @@ async def test_after_a_start_cut_off_anywhere_a_removal_is_the_end(rig: Rig, mil
     assert await rig.hand.networks(rig.instance) == []
 
 
-async def test_a_container_of_ours_that_was_being_made_by_somebody_who_died_makes_way(rig: Rig):
-    """Its name is taken before the engine lists it."""
-    await asyncio.gather(*(rig.containers.start(rig.spec(environment={"N": str(n)})) for n in range(3)))
-    assert len((await rig.containers.observe(WEB)).services) == 1
+@pytest.mark.parametrize("milliseconds", [1, 5, 20, 80])
+async def test_a_container_of_ours_that_was_being_made_by_somebody_who_died_makes_way(rig: Rig, milliseconds: float):
+    """Its name is taken before the engine lists it, and what was asked of the engine goes on behind the death."""
+    for number in range(3):
+        await cut_off(rig.containers.start(rig.spec(environment={"N": str(number)})), milliseconds)
+    placed = await rig.containers.start(rig.spec(environment={"N": "last"}))
+    (service,) = (await rig.containers.observe(WEB)).services
+    assert (service.container_id, service.state) == (placed.container_id, "running")
 
 
 async def cut_off(doing: Coroutine[Any, Any, Any], milliseconds: float) -> None:
