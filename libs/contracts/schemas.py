@@ -84,8 +84,11 @@ _SHAPES: tuple[type[BaseModel], ...] = (
     problems.Problem,
     principals.Principal,
     live.EventFrame,
+    live.EventsFrame,
     live.LogFrame,
+    live.StatesFrame,
     live.GapFrame,
+    live.HeartbeatFrame,
     agents.AgentList,
     agents.NewAgent,
 )

@@ -25,13 +25,16 @@ from services.status.domain.entries import OperationEntry
 from services.status.domain.pages import BadCursor
 from services.status.domain.topics import BadTopic, Followed, Topics, parse_topics
 from services.status.lines import operation_log, tool_log
-from services.status.live import LiveSession, start
+from services.status.live import LiveSession, Manner, Shared, start
 from services.status.lookup import Lookup, Refused
 from services.status.ports import TablesAway, ToolRow
 
 log = get_logger(__name__)
 
 MOST_LINES = 10_000
+# Milliseconds and seconds that a live connection may ask for.
+SLOWEST = 60_000
+RAREST = 300
 SERVICE_RESTART = 1012
 BROKE = 1011
 
@@ -44,6 +47,7 @@ class Views:
 
     bus: Bus
     lookup: Lookup
+    live: Shared
 
     async def tool(self, name_or_id: str) -> ToolRow:
         return await self._found(lambda: self.lookup.tool(name_or_id))
@@ -68,13 +72,18 @@ class Views:
     async def followed(self, topics: Topics) -> tuple[Followed, int]:
         """The topics resolved, and where the oldest of their operations begins."""
         operations = [await self.operation(id) for id in topics.operations]
-        tools = [await self.tool(name) for name in topics.logs]
         followed = Followed(
             tools=topics.tools,
+            tool=await self._ids(topics.tool),
             operations={operation.id: operation.tool for operation in operations},
-            logs=frozenset(tool.entry.id for tool in tools),
+            logs=await self._ids(topics.logs),
+            states=topics.states,
+            state=await self._ids(topics.state),
         )
         return followed, min((operation.accepted for operation in operations), default=1)
+
+    async def _ids(self, names: Sequence[str]) -> frozenset[str]:
+        return frozenset([(await self.tool(name)).entry.id for name in names])
 
 
 class NdJson(StreamingResponse):
@@ -132,7 +141,11 @@ def routes(views: Callable[[], Views]) -> APIRouter:
 
     @router.websocket("/live")
     async def live(
-        websocket: WebSocket, topic: Annotated[Sequence[str], Query()] = (), cursor: str | None = None
+        websocket: WebSocket,
+        topic: Annotated[Sequence[str], Query()] = (),
+        cursor: str | None = None,
+        pace: Annotated[int, Query(ge=0, le=SLOWEST)] = 0,
+        heartbeat: Annotated[int | None, Query(ge=1, le=RAREST)] = None,
     ) -> None:
         there = views()
         try:
@@ -143,7 +156,9 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         except BadCursor as bad:
             raise Problem(400, "cursor_invalid", "This cursor cannot be used", str(bad)) from None
         followed, begun = await there.followed(topics)
-        session = LiveSession(there.bus, followed, await start(there.bus, followed, begun, place))
+        session = LiveSession(
+            there.live, followed, await start(there.bus, followed, begun, place), Manner(pace / 1000, heartbeat)
+        )
         await websocket.accept()
         await _talk(websocket, session)
 

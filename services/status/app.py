@@ -23,9 +23,13 @@ from services.status.adapters.rebuilds import DatabaseRebuilds
 from services.status.adapters.second_tables import second_tables
 from services.status.adapters.tables import DatabaseTables
 from services.status.api import Views, routes
+from services.status.board import Board
 from services.status.census import Census
 from services.status.descriptions import Describing
+from services.status.feeds import Feeds
+from services.status.frames import Encoder
 from services.status.handlers import Answers
+from services.status.live import Shared
 from services.status.lookup import Lookup
 from services.status.ports import TablesAway
 from services.status.progress import Progress
@@ -78,8 +82,10 @@ def build(settings: Settings) -> Service:
             table = {**Answers(lookup).table(), **Describing(lookup, bus).table(), **rebuilding.table()}
             for question, respond in table.items():
                 await bus.answer(question, respond, queue=NAME)
-            working = [group.create_task(each.run()) for each in (projection, rebuilding)]
-            running.append(_Running(bus, tables, projection, progress, Views(bus, lookup)))
+            board = Board(tables, progress)
+            working = [group.create_task(each.run()) for each in (projection, rebuilding, board)]
+            views = Views(bus, lookup, Shared(bus, Feeds(bus), board, Encoder()))
+            running.append(_Running(bus, tables, projection, progress, views))
             try:
                 with scrape.looked_up(Census(tables, progress).look), scrape.looked_up(fill(bus, LOGS)):
                     yield

@@ -1,221 +1,259 @@
-"""One live connection: two readers, one for events and one for lines, and what they bring as frames.
+"""One live connection: what it is told of events, lines and states, as frames.
 
-Each connection reads at its own pace, with a few frames on their way at most. A frame's cursor says where
-both readers stand when it is sent, so that whoever hands it back is given what comes after, and nothing twice.
+A frame's cursor says where all of them stand when it is sent, so that whoever hands it back, here or to another
+replica, is given what comes after, and nothing twice.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
 
-from libs.contracts.envelope import Undecodable
-from libs.contracts.live import Gap, GapFrame, LogFrame, LogLines
+from libs.contracts.live import Gap
 from libs.contracts.names import derived_word
-from libs.contracts.operations import OperationEnded
 from libs.contracts.streams import EVENTS, LOGS, Stream
-from libs.contracts.subjects import LOG, RECORD, BadSubject
-from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.reader import Discarded, Extent, extent, read, read_until_now
+from libs.contracts.subjects import LOG
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.reader import Discarded, Extent, extent
 from libs.runtime.logging import get_logger
+from services.status import frames
+from services.status.board import Board, Watch
 from services.status.domain.cursors import Place
-from services.status.domain.topics import Followed
-from services.status.lines import chunk_of
+from services.status.domain.topics import EVERYTHING, Followed
+from services.status.feeds import Feeds
+from services.status.frames import Encoder, Entry
+from services.status.sources import Part, Past, Source, source
 
 log = get_logger(__name__)
 
-_EVENTS, _LINES, _GAPS = (metrics.live_frames.labels(kind) for kind in ("event", "log", "gap"))
-_MISSED = metrics.log_lines_missed.labels("live")
-
-ON_THEIR_WAY = 8
+# So many of one kind are sent before the others have their turn.
+AT_ONCE = 64
+TOGETHER = 512
 # An operation's end is held back for the lines that came before it; not for ever, should they be lost.
 LINES_FIRST = 5.0
 
+Send = Callable[[str], Awaitable[None]]
+
 
 @dataclass(frozen=True)
-class Stretch:
-    """What to read after a sequence; `until`: no further than this, and then the next stretch."""
+class Manner:
+    """Seconds: the least time between two times that something is sent, and the silence after which a frame says so."""
 
-    subjects: Sequence[str]
-    after: int
-    until: int | None = None
+    pace: float = 0.0
+    heartbeat: float | None = None
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where each reader begins; `gaps` are said first."""
+    """Where each part begins; `gaps` are said first."""
 
     place: Place
-    events: Sequence[Stretch]
-    lines: Sequence[Stretch]
+    events: Part | None
+    lines: Part | None
     gaps: Sequence[Gap]
-    streams: tuple[Extent, Extent]
+
+
+@dataclass(frozen=True)
+class Shared:
+    """What all live connections of a process stand on."""
+
+    bus: Bus
+    feeds: Feeds
+    board: Board
+    encoder: Encoder
 
 
 async def start(bus: Bus, followed: Followed, begun: int, place: Place | None) -> Start:
     """`begun` is the sequence at which the oldest of the followed operations was accepted, 0 without one."""
-    streams = await extent(bus, EVENTS), await extent(bus, LOGS)
-    events, lines = streams
+    events, lines = await asyncio.gather(extent(bus, EVENTS), extent(bus, LOGS))
     epoch = derived_word(8, events.created.isoformat(), lines.created.isoformat())
-    if place is not None and (place.epoch, place.events <= events.last, place.lines <= lines.last) == (
+    going_on = place is not None and _still_there(place, epoch, events, lines)
+    gaps: list[Gap] = []
+    if place is not None and not going_on:
+        reason = "the streams were made anew, or lost their end; what was said before is not kept"
+        gaps = [Gap(stream=stream, reason=reason) for stream in ("events", "logs")]
+    known = place if place is not None and going_on else Place(epoch, None, None)
+    of_events = _part(EVENTS, followed.events, followed.event_keys, events, known.events)
+    of_lines = _part(LOGS, followed.lines, frozenset((EVERYTHING,)), lines, known.lines)
+    if of_events is not None and known.events is None:
+        of_events = _with_past(of_events, followed.operation_events, begun - 1)
+    if of_lines is not None and known.lines is None:
+        of_lines = _with_past(of_lines, followed.operation_lines, 0)
+    here = Place(
         epoch,
-        True,
-        True,
-    ):
-        going_on = [Stretch(followed.events, place.events)], [Stretch(followed.lines, place.lines)]
-        return Start(place, *going_on, (), streams)
-    reason = "the streams were made anew, or lost their end; what was said before is not kept"
-    lost = [Gap(stream=stream, reason=reason) for stream in ("events", "logs")] if place is not None else []
-    event_stretches = _from_now_on(followed.operation_events, followed.events, begun - 1, events.last)
-    line_stretches = _from_now_on(followed.operation_lines, followed.lines, 0, lines.last)
-    here = Place(epoch, event_stretches[0].after, line_stretches[0].after)
-    return Start(here, event_stretches, line_stretches, lost, streams)
+        _beginning(of_events),
+        _beginning(of_lines),
+        known.next_line if of_lines is not None else {},
+        known.states if followed.states or followed.state else None,
+    )
+    return Start(here, of_events, of_lines, gaps)
 
 
-def _from_now_on(whole: Sequence[str], all_of_it: Sequence[str], before: int, now: int) -> list[Stretch]:
+def _still_there(place: Place, epoch: str, events: Extent, lines: Extent) -> bool:
+    return place.epoch == epoch and (place.events or 0) <= events.last and (place.lines or 0) <= lines.last
+
+
+def _part(
+    stream: Stream, subjects: Sequence[str], keys: frozenset[str], there: Extent, after: int | None
+) -> Part | None:
+    return Part(stream, subjects, keys, there.last if after is None else after, there) if subjects else None
+
+
+def _with_past(part: Part, whole: Sequence[str], before: int) -> Part:
     """Operations are told from their beginning, everything else from now on."""
     if not whole:
-        return [Stretch(all_of_it, now)]
-    if set(whole) == set(all_of_it):
-        return [Stretch(all_of_it, before)]
-    return [Stretch(whole, before, now), Stretch(all_of_it, now)]
+        return part
+    if set(whole) == set(part.subjects):
+        return replace(part, after=before)
+    return replace(part, past=Past(whole, before))
+
+
+def _beginning(part: Part | None) -> int | None:
+    if part is None:
+        return None
+    return part.after if part.past is None else part.past.after
 
 
 class LiveSession:
     """The frames of one connection."""
 
-    def __init__(self, bus: Bus, followed: Followed, start: Start) -> None:
-        self._bus = bus
+    def __init__(self, shared: Shared, followed: Followed, start: Start, manner: Manner) -> None:
+        self._shared = shared
         self._followed = followed
         self._start = start
+        self._manner = manner
         self._place = start.place
-        self._lines_read = start.place.lines
-        self._lines_moved = asyncio.Event()
-        self._arrived: asyncio.Queue[Kept | Gap | Exception] = asyncio.Queue(ON_THEIR_WAY)
+        self._woken = asyncio.Event()
+        self._events: Source | None = None
+        self._lines: Source | None = None
+        self._watch: Watch | None = None
 
-    async def run(self, send: Callable[[str], Awaitable[None]]) -> None:
+    async def run(self, send: Send) -> None:
         """Until cancelled. Raises `Replaced` when the streams are not the same any more."""
         for gap in self._start.gaps:
-            await send(self._gap(gap))
-        async with self._reading():
+            await send(frames.gap(self._place.cursor(), gap))
+        async with self._joined():
             while True:
-                match await self._arrived.get():
-                    case Exception() as problem:
-                        raise problem
-                    case Gap() as gap:
-                        await send(self._gap(gap))
-                    case Kept() as kept:
-                        for frame in self._frames(kept):
-                            await send(frame)
+                self._woken.clear()
+                told = [await tell(send) for tell in (self._tell_states, self._tell_events, self._tell_lines)]
+                if not any(told):
+                    await self._quiet(send)
+                elif self._manner.pace:
+                    await self._next_turn()
+                else:
+                    await asyncio.sleep(0)
 
     @asynccontextmanager
-    async def _reading(self) -> AsyncGenerator[None]:
-        readers = [
-            asyncio.create_task(self._told(reader()))
-            for subjects, reader in ((self._followed.events, self._events), (self._followed.lines, self._lines))
-            if subjects
-        ]
-        try:
+    async def _joined(self) -> AsyncGenerator[None]:
+        shared, wake = self._shared, self._woken.set
+        async with AsyncExitStack() as stack:
+            if self._start.events is not None:
+                self._events = await stack.enter_async_context(
+                    source(shared.bus, shared.feeds, self._start.events, wake)
+                )
+            if self._start.lines is not None:
+                self._lines = await stack.enter_async_context(source(shared.bus, shared.feeds, self._start.lines, wake))
+            if self._followed.states or self._followed.state:
+                wanted = None if self._followed.states else self._followed.state
+                self._watch = stack.enter_context(shared.board.watched(wanted, wake))
             yield
-        finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, return_exceptions=True)
 
-    async def _told(self, reading: Awaitable[None]) -> None:
-        """What breaks a reader breaks the connection."""
+    async def _quiet(self, send: Send) -> None:
+        """Until there may be something to tell."""
         try:
-            await reading
-        except Exception as problem:
-            await self._arrived.put(problem)
+            async with asyncio.timeout(self._manner.heartbeat):
+                await self._woken.wait()
+        except TimeoutError:
+            self._place = self._here()
+            await send(frames.heartbeat(self._place.cursor()))
 
-    async def _events(self) -> None:
-        for stretch in self._start.events:
-            async with aclosing(_stretch(self._bus, EVENTS, stretch, self._start.streams[0])) as items:
-                async for item in items:
-                    if isinstance(item, Discarded):
-                        reason = f"events {item.after + 1} to {item.first - 1} are no longer kept"
-                        await self._arrived.put(Gap(stream="events", reason=reason))
-                        continue
-                    await self._lines_before(item)
-                    await self._arrived.put(item)
+    async def _next_turn(self) -> None:
+        """All who keep the same pace take their turns together: so they are sent the same, made once."""
+        pace = self._manner.pace
+        await asyncio.sleep(pace - asyncio.get_running_loop().time() % pace)
 
-    async def _lines(self) -> None:
+    def _here(self) -> Place:
+        """Also what was passed over because it was not wanted needs not be looked at again."""
+        events = self._place.events if self._events is None else self._events.place
+        lines = self._place.lines if self._lines is None else self._lines.place
+        return replace(self._place, events=events, lines=lines)
+
+    async def _tell_states(self, send: Send) -> bool:
+        if self._watch is None:
+            return False
+        told = False
+        for position, body in await self._watch.news(self._place.states):
+            self._place = replace(self._place, states=position)
+            await send(self._shared.encoder.states(self._place.cursor(), body))
+            told = True
+        return told
+
+    async def _tell_events(self, send: Send) -> bool:
+        if self._events is None:
+            return False
+        items = await self._events.some(TOGETHER if self._manner.pace else AT_ONCE)
+        together: list[Entry] = []
+        for item in items:
+            if isinstance(item, Discarded):
+                reason = f"events {item.after + 1} to {item.first - 1} are no longer kept"
+                await send(frames.gap(self._place.cursor(), Gap(stream="events", reason=reason)))
+                continue
+            await self._lines_before(item, send)
+            if self._manner.pace:
+                together.append(item)
+                continue
+            self._place = self._place.after_event(item.sequence)
+            await self._send(send, self._shared.encoder.event(self._place.cursor(), item))
+        if together:
+            self._place = self._place.after_event(together[-1].sequence)
+            await self._send(send, self._shared.encoder.events(self._place.cursor(), together))
+        return bool(items)
+
+    async def _send(self, send: Send, frame: str | None) -> None:
+        if frame is not None:
+            await send(frame)
+
+    async def _tell_lines(self, send: Send) -> bool:
         """What is missing here shows in the lines' own numbers."""
-        for stretch in self._start.lines:
-            async with aclosing(_stretch(self._bus, LOGS, stretch, self._start.streams[1])) as items:
-                async for item in items:
-                    if isinstance(item, Kept):
-                        await self._arrived.put(item)
-                        self._lines_read = item.sequence
-                        self._lines_moved.set()
+        if self._lines is None:
+            return False
+        items = await self._lines.some(AT_ONCE)
+        for item in items:
+            if isinstance(item, Entry):
+                await self._tell_chunk(item, send)
+        return bool(items)
 
-    async def _lines_before(self, kept: Kept) -> None:
+    async def _tell_chunk(self, entry: Entry, send: Send) -> None:
+        chunk = entry.chunk
+        if chunk is None or not self._followed.wants(chunk.tool, chunk.source):
+            return
+        gap = self._place.before(chunk, from_the_start=chunk.source in self._followed.operations)
+        if gap is not None:
+            await send(frames.gap(self._place.cursor(), gap))
+        self._place = self._place.after_lines(entry.sequence, chunk)
+        await send(frames.lines(self._place.cursor(), entry))
+
+    async def _lines_before(self, entry: Entry, send: Send) -> None:
         """Who hears of an operation's end has all that it printed."""
-        operation = _ended_operation(kept)
+        if self._lines is None or not self._followed.operations:
+            return
+        operation = entry.ends
         if operation is None or operation not in self._followed.operations:
             return
         subject = LOG.build({"tool": self._followed.operations[operation], "source": operation})
-        last = await self._bus.last(LOGS, subject)
-        try:
-            async with asyncio.timeout(LINES_FIRST):
-                while last is not None and self._lines_read < last.sequence:
-                    self._lines_moved.clear()
-                    await self._lines_moved.wait()
-        except TimeoutError:
-            log.warning("the last lines of an operation did not come", operation=operation)
-
-    def _frames(self, kept: Kept) -> list[str]:
-        if not kept.subject.startswith("machete.log."):
-            self._place = self._place.after_event(kept.sequence)
-            return self._event(kept)
-        chunk = chunk_of(kept)
-        if chunk is None or not self._followed.wants(chunk.tool, chunk.source):
-            return []
-        gap = self._place.before(chunk, from_the_start=chunk.source in self._followed.operations)
-        lost = [self._gap(gap)] if gap is not None else []
-        self._place = self._place.after_lines(kept.sequence, chunk)
-        lines = tuple(line.model_dump(mode="json") for line in chunk.lines)
-        said = LogLines(tool=chunk.tool, source=chunk.source, first=chunk.first, lines=lines)
-        _LINES.inc()
-        return [*lost, LogFrame(cursor=self._place.cursor(), log=said).model_dump_json()]
-
-    def _event(self, kept: Kept) -> list[str]:
-        """The event as it stands on the bus, byte for byte."""
-        try:
-            json.loads(kept.data)
-        except ValueError as problem:
-            log.error("an event cannot be read and is passed over", sequence=kept.sequence, problem=str(problem))
-            return []
-        _EVENTS.inc()
-        return [f'{{"cursor":"{self._place.cursor()}","event":{kept.data.decode()}}}']
-
-    def _gap(self, gap: Gap) -> str:
-        _GAPS.inc()
-        _MISSED.inc(gap.missed or 0)
-        return GapFrame(cursor=self._place.cursor(), gap=gap).model_dump_json(exclude_none=True)
-
-
-async def _stretch(bus: Bus, stream: Stream, stretch: Stretch, there: Extent) -> AsyncGenerator[Kept | Discarded]:
-    if stretch.until is None:
-        async with aclosing(read(bus, stream, stretch.subjects, stretch.after, created=there.created)) as items:
-            async for item in items:
-                yield item
-        return
-    async with aclosing(read_until_now(bus, stream, stretch.subjects, stretch.after)) as kept_ones:
-        async for kept in kept_ones:
-            if kept.sequence > stretch.until:
+        last = await self._shared.bus.last(LOGS, subject)
+        clock = asyncio.get_running_loop()
+        give_up = clock.time() + LINES_FIRST
+        while last is not None and self._lines.place < last.sequence:
+            self._woken.clear()
+            if await self._tell_lines(send):
+                give_up = clock.time() + LINES_FIRST
+                continue
+            try:
+                async with asyncio.timeout_at(give_up):
+                    await self._woken.wait()
+            except TimeoutError:
+                log.warning("the last lines of an operation did not come", operation=operation)
                 return
-            yield kept
-
-
-def _ended_operation(kept: Kept) -> str | None:
-    try:
-        operation = RECORD.parse(kept.subject)["operation"]
-        return operation if isinstance(kept.open().data, OperationEnded) else None
-    except (BadSubject, Undecodable):
-        return None

@@ -32,6 +32,15 @@ class ToolRow:
     under_way: tuple[OperationEntry, ...]
 
 
+@dataclass(frozen=True)
+class About:
+    """What some events were about: ids of tools and operations, names of engines."""
+
+    tools: frozenset[str]
+    operations: frozenset[str]
+    engines: frozenset[str]
+
+
 class TablesAway(ProjectedAway):
     """They can be neither read nor changed now; the text says why, and holds no secret."""
 
@@ -48,8 +57,8 @@ class Tables(Protocol):
 
     async def empty(self, epoch: str, position: int, known: Sequence[ToolRecorded]) -> None: ...
 
-    async def take_in(self, messages: Sequence[Kept]) -> set[str]:
-        """Folds and stores them with their position, all or nothing; returns the operations they were about.
+    async def take_in(self, messages: Sequence[Kept]) -> About:
+        """Folds and stores them with their position, all or nothing; returns what they were about.
 
         What another process has stored already is left out.
         """
@@ -61,6 +70,10 @@ class Tables(Protocol):
 
     async def tools(self, after: tuple[str, str], limit: int) -> list[ToolRow]:
         """By name and id, from behind the one given."""
+        ...
+
+    async def tools_with(self, ids: Sequence[str]) -> list[ToolRow]:
+        """Those of these that are there now, in no order."""
         ...
 
     async def tool_names(self) -> list[str]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+
+Told = Callable[[Iterable[str] | None], None]
 
 
 class Progress:
@@ -18,7 +20,8 @@ class Progress:
         self.position = 0
         self.last = 0
         self.complete = False
-        self.rebuilt: str | None = None
+        self._rebuilt: str | None = None
+        self._told: set[Told] = set()
         self._moved = asyncio.Event()
         self._watched: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
 
@@ -26,15 +29,27 @@ class Progress:
         """The tables stand here; until they hold all that the stream held then, they are not to be shown."""
         self.position = position
         self.complete = False
+        self._tell(None)
+
+    @property
+    def rebuilt(self) -> str | None:
+        return self._rebuilt
+
+    @rebuilt.setter
+    def rebuilt(self, id: str) -> None:
+        changed, self._rebuilt = id != self._rebuilt, id
+        if changed:
+            self._tell(None)
 
     def heard_of(self, last: int) -> None:
         self.last = last
         self._move()
 
-    def came_to(self, position: int, operations: Iterable[str]) -> None:
-        """All up to here is in the tables; it was about these operations."""
+    def came_to(self, position: int, operations: Iterable[str], tools: Iterable[str] | None = ()) -> None:
+        """All up to here is in the tables; it was about these operations and these tools (None: maybe any)."""
         self.position = position
         self._move()
+        self._tell(tools)
         for operation in operations:
             for event in self._watched.get(operation, ()):
                 event.set()
@@ -53,6 +68,19 @@ class Progress:
         except TimeoutError:
             return False
         return True
+
+    @contextmanager
+    def telling(self, told: Told) -> Iterator[None]:
+        """It is called with the tools that what came into the tables was about; None: any may look different now."""
+        self._told.add(told)
+        try:
+            yield
+        finally:
+            self._told.discard(told)
+
+    def _tell(self, tools: Iterable[str] | None) -> None:
+        for told in self._told:
+            told(tools)
 
     @contextmanager
     def watching(self, operation: str) -> Iterator[asyncio.Event]:

@@ -33,8 +33,8 @@ class Projector:
         self._progress.begun_at(position)
 
     async def take_in(self, messages: Sequence[Kept]) -> None:
-        operations = await self._tables.take_in(messages)
-        self._progress.came_to(messages[-1].sequence, operations)
+        about = await self._tables.take_in(messages)
+        self._progress.came_to(messages[-1].sequence, about.operations, None if about.engines else about.tools)
 
     def heard_of(self, last: int) -> None:
         self._progress.heard_of(last)

@@ -65,8 +65,9 @@ class Running:
             await asyncio.wait([self.http.task])
 
     @asynccontextmanager
-    async def live(self, *topics: str, cursor: str | None = None) -> AsyncGenerator[Follower]:
-        query = urlencode([*(("topic", topic) for topic in topics), *([("cursor", cursor)] if cursor else [])])
+    async def live(self, *topics: str, cursor: str | None = None, **manner: int) -> AsyncGenerator[Follower]:
+        asked = [*(("topic", topic) for topic in topics), *([("cursor", cursor)] if cursor else [])]
+        query = urlencode([*asked, *((name, str(value)) for name, value in manner.items())])
         address = f"ws://127.0.0.1:{self.http.port}/api/v1/live?{query}"
         async with connect(address, additional_headers={"authorization": f"Bearer {TOKEN}"}) as socket:
             yield Follower(socket)

@@ -8,17 +8,29 @@ from hypothesis import strategies as st
 
 from services.status.domain.cursors import LONGEST, MOST_SOURCES, Place, parse_cursor
 from services.status.domain.pages import BadCursor, pack
-from services.status.domain.topics import MOST_TOPICS, Followed, parse_topics
+from services.status.domain.topics import MOST_TOPICS, Followed, keys_of_event, parse_topics
 from tests.status.service import chunk, printed
-from tests.status.stories import Operation, tool_named
+from tests.status.stories import Operation, lost, observed, tool_named
 
 counts = st.integers(0, 2**63)
 
 
-@given(st.text(max_size=8), counts, counts, st.dictionaries(st.text(max_size=20), counts, max_size=5))
-def test_a_place_comes_back_from_its_cursor(epoch: str, events: int, lines: int, numbers: dict[str, int]) -> None:
-    place = Place(epoch, events, lines, numbers)
+@given(
+    st.text(max_size=8),
+    st.none() | counts,
+    st.none() | counts,
+    st.dictionaries(st.text(max_size=20), counts, max_size=5),
+    st.none() | counts,
+)
+def test_a_place_comes_back_from_its_cursor(
+    epoch: str, events: int | None, lines: int | None, numbers: dict[str, int], states: int | None
+) -> None:
+    place = Place(epoch, events, lines, numbers, states)
     assert parse_cursor(place.cursor()) == place
+
+
+def test_a_cursor_of_before_there_were_states_is_still_taken() -> None:
+    assert parse_cursor(pack(["abc", 7, 8, {"x.main": 9}])) == Place("abc", 7, 8, {"x.main": 9})
 
 
 @given(st.text(max_size=60) | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(pack))
@@ -73,5 +85,36 @@ def test_subjects_followed_never_overlap() -> None:
 
 
 def test_topics_asked_for_twice_are_followed_once() -> None:
-    topics = parse_topics(["logs:a", "tools", "logs:a", "operation:x", "tools"])
+    topics = parse_topics(
+        ["logs:a", "tools", "logs:a", "operation:x", "tools", "tool:b", "states", "state:c", "tool:b"]
+    )
     assert (topics.tools, topics.operations, topics.logs) == (True, ("x",), ("a",))
+    assert (topics.tool, topics.states, topics.state) == (("b",), True, ("c",))
+
+
+def test_an_event_is_wanted_by_who_would_read_its_subject() -> None:
+    install, other = Operation(), Operation(name="other")
+    subjects = [
+        message.subject
+        for operation in (install, other)
+        for message in (operation.accepted(), operation.begins("build", 1), observed(operation.name))
+    ]
+    subjects.append(lost().subject)
+    ways = (
+        Followed(tools=True, tool=frozenset({install.tool})),
+        Followed(tool=frozenset({install.tool}), operations={install.id: install.tool}),
+        Followed(tool=frozenset({install.tool}), operations={other.id: other.tool}),
+        Followed(operations={other.id: other.tool}),
+    )
+    for followed in ways:
+        read = [subject for subject in subjects if any(taken(subject, each) for each in followed.events)]
+        keyed = [subject for subject in subjects if not followed.event_keys.isdisjoint(keys_of_event(subject))]
+        assert read == keyed
+        assert read
+    assert len({len(followed.events) for followed in ways}) > 1
+
+
+def taken(subject: str, wanted: str) -> bool:
+    """As NATS matches a subject with `*` in what is wanted."""
+    both = zip(subject.split("."), wanted.split("."), strict=False)
+    return subject.count(".") == wanted.count(".") and all(two in (one, "*") for one, two in both)

@@ -105,8 +105,8 @@ async def test_a_process_that_woke_up_late_takes_nothing_back(database: Database
         assert await slow.stands_at(EPOCH) == 0
         await slow.take_in(stored(messages[:5]))
         await quick.take_in(stored(messages))
-        operations = await slow.take_in(stored(messages[5:9], 6))
-        assert operations == {message.operation for message in messages[5:9]}  # type: ignore[attr-defined]
+        about = await slow.take_in(stored(messages[5:9], 6))
+        assert about.operations == {message.operation for message in messages[5:9]}  # type: ignore[attr-defined]
         await assert_holds(quick, messages)
         await slow.take_in(stored(messages[9:], 10))
         await assert_holds(slow, messages)

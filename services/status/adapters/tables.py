@@ -15,11 +15,11 @@ from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Kept
 from services.status.adapters.databases import Database
 from services.status.adapters.filling import Place, begin_again, fold_in, place_of, readable
-from services.status.adapters.rows import SHOWN, entries, rows_of
+from services.status.adapters.rows import SHOWN, entries, rows_of, with_ids
 from services.status.adapters.transactions import CHANGE_PATIENCE, PROBE_PATIENCE, READ_PATIENCE, Transactions
 from services.status.domain.entries import OperationEntry, ToolEntry
 from services.status.domain.ledger import about
-from services.status.ports import TablesAway, ToolRow, Wanted
+from services.status.ports import About, TablesAway, ToolRow, Wanted
 
 TOOLS, OPERATIONS = SHOWN.tools, SHOWN.operations
 
@@ -68,7 +68,7 @@ class DatabaseTables:
         await self.transactions.change(begin)
         self._reached = place
 
-    async def take_in(self, messages: Sequence[Kept]) -> set[str]:
+    async def take_in(self, messages: Sequence[Kept]) -> About:
         events = list(readable(messages))
         told = [about(message) for _, message in events]
         last = messages[-1].sequence
@@ -84,7 +84,8 @@ class DatabaseTables:
             return place.epoch
 
         self._reached = Place(await self.transactions.change(store), last)
-        return {operation for _, operation, _ in told if operation}
+        tools, operations, engines = ({each[kind] for each in told} - {None} for kind in range(3))
+        return About(frozenset(tools), frozenset(operations), frozenset(engines))  # type: ignore[arg-type]
 
     async def tool(self, name_or_id: str) -> ToolRow | None:
         def read(connection: Connection) -> ToolRow | None:
@@ -102,6 +103,13 @@ class DatabaseTables:
         behind = (TOOLS.c.name > name) | ((TOOLS.c.name == name) & (TOOLS.c.id > id))
         page = select(TOOLS.c.body).where(TOOLS.c.gone.is_(False), behind).order_by(TOOLS.c.name, TOOLS.c.id)
         return await self._read(lambda opened: rows_of(opened, entries(opened, page.limit(limit), ToolEntry)))
+
+    async def tools_with(self, ids: Sequence[str]) -> list[ToolRow]:
+        def read(connection: Connection) -> list[ToolRow]:
+            found = with_ids(connection, TOOLS, ids, ToolEntry)
+            return rows_of(connection, [entry for entry in found if not entry.gone])
+
+        return await self._read(read)
 
     async def tool_names(self) -> list[str]:
         names = select(TOOLS.c.name).where(TOOLS.c.gone.is_(False)).distinct().order_by(TOOLS.c.name)

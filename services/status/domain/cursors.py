@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Annotated
 
 from pydantic import Field, TypeAdapter
@@ -18,23 +19,31 @@ MOST_SOURCES = 32
 
 _NO_CURSOR = "this is no live cursor; leave it out to begin with what happens now"
 _Count = Annotated[int, Field(ge=0, strict=True)]
-_PACKED = TypeAdapter(tuple[str, _Count, _Count, dict[str, _Count]])
+_Last = _Count | None
+_PACKED = TypeAdapter(tuple[str, _Last, _Last, dict[str, _Count], _Last])
+_BEFORE_STATES = TypeAdapter(tuple[str, _Count, _Count, dict[str, _Count]])
 
 
 @dataclass(frozen=True)
 class Place:
     """The last sequences sent, and for each followed source (`<operation>`, `<tool>.<service>`) its next line's number.
 
-    Sequences mean something in their own epoch only: streams that were made anew count from the start again.
+    None where nothing of that stream is followed. `states` is the event up to which tools were shown, None before
+    all of them were. Sequences mean something in their own epoch only: streams that were made anew count from the
+    start again.
     """
 
     epoch: str
-    events: int
-    lines: int
+    events: int | None
+    lines: int | None
     next_line: dict[str, int] = field(default_factory=dict[str, int])
+    states: int | None = None
 
     def cursor(self) -> str:
-        return pack([self.epoch, self.events, self.lines, self.next_line])
+        """The same for all who stand in the same place, so that what they are sent can be the same too."""
+        if not self.next_line:
+            return _without_lines(self.epoch, self.events, self.lines, self.states)
+        return pack([self.epoch, self.events, self.lines, self.next_line, self.states])
 
     def after_event(self, sequence: int) -> Place:
         return replace(self, events=sequence)
@@ -59,6 +68,12 @@ class Place:
         return Gap(stream="logs", reason="these lines are no longer kept", source=chunk.source, missed=missed)
 
 
+@lru_cache(1024)
+def _without_lines(epoch: str, events: int | None, lines: int | None, states: int | None) -> str:
+    numbers: dict[str, int] = {}
+    return pack([epoch, events, lines, numbers, states])
+
+
 def _key(chunk: LogChunk) -> str:
     return chunk.source if is_operation_id(chunk.source) else f"{chunk.tool}.{chunk.source}"
 
@@ -67,7 +82,10 @@ def parse_cursor(cursor: str) -> Place:
     """Raises `BadCursor`."""
     try:
         if len(cursor) <= LONGEST:
-            return Place(*_PACKED.validate_python(unpack(cursor)))
+            try:
+                return Place(*_PACKED.validate_python(unpack(cursor)))
+            except ValueError:
+                return Place(*_BEFORE_STATES.validate_python(unpack(cursor)))
     except ValueError as problem:
         raise BadCursor(_NO_CURSOR) from problem
     raise BadCursor(_NO_CURSOR)
