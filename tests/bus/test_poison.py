@@ -164,13 +164,16 @@ async def test_a_task_that_ends_the_process_each_time_is_given_up(hub: Hub):
 async def test_a_flood_of_poison_does_not_hold_up_a_healthy_tool(hub: Hub):
     """Its commands are done while most of the flood, which came first, is still being dealt with."""
     tool = await hub.installed("lathe")
-    hub.hire("orchestrator", "only")
+    only = hub.hire("orchestrator", "only")
     await hub.submit(command("start", tool.id, tool.name))
     await hub.settled()
+    only.pause()  # the flood is whole before the first of it is looked at
+    await only.paused()
     victims = [command("start", f"victim-{letter}bcdef", "victim") for letter in "abcdefghijklmnopqrst"]
     for begin in range(0, FLOOD, 50):
         batch = [victims[number % len(victims)] for number in range(begin, begin + 50)]
         await asyncio.gather(*(hub.raw(COMMANDS, each.subject, spoilt(each)) for each in batch))
+    only.wake()
     for action in ("stop", "start", "stop"):
         healthy = command(action, tool.id, tool.name)
         await hub.submit(healthy)
