@@ -1,6 +1,6 @@
 """What is answered about tools and operations, and when."""
 
-from __future__ import re
+from __future__ import annotations
 
 import asyncio
 import re
