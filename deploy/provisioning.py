@@ -109,15 +109,16 @@ def _prepare_nats(folder: Path, passwords: Mapping[str, str], issuer: str) -> No
         max_file_store=limit or storage_limit(shutil.disk_usage(store).free, 0, 0),
         users={name: NatsUser(passwords[name], allowed) for name, allowed in permissions().items()},
         issuer=issuer,
+        health_port=8222,
     )
     _write(config, _inside_a_container(render(settings)))
 
 
 def _inside_a_container(document: str) -> str:
-    """It is reached from other containers there, and what it logs is Docker's to keep; health is asked inside only."""
+    """It is reached from other containers there, and what it logs is Docker's to keep."""
     values = json.loads(document)
     outside = {name: value for name, value in values.items() if not name.startswith("log")}
-    return json.dumps({**outside, "host": "0.0.0.0", "http": "127.0.0.1:8222"}, indent=2) + "\n"
+    return json.dumps({**outside, "host": "0.0.0.0"}, indent=2) + "\n"
 
 
 def _prepare_postgres(folder: Path, password: str) -> None:

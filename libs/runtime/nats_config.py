@@ -15,6 +15,7 @@ from libs.runtime.nats_keys import user_form
 
 MACHETE: Literal["MACHETE"] = "MACHETE"
 SYSTEM: Literal["SYSTEM"] = "SYSTEM"
+ROUTE = "route"
 GIB = 1024**3
 MOST_STORED = 10 * GIB
 MEMORY_STORE = 64 * 1024 * 1024
@@ -34,10 +35,24 @@ class NatsUser:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """A server's place among others that keep the same streams. `routes` are `host:port` of all, itself too.
+
+    Whoever knows the password is a server of the cluster, and may do everything.
+    """
+
+    name: str
+    port: int
+    routes: Sequence[str]
+    password: str
+
+
+@dataclass(frozen=True)
 class ServerSettings:
     """`max_file_store` and `max_payload` are bytes. The port is on loopback; the folder is the server's own.
 
     `issuer` is the public key with which the gateway signs who may connect besides `users`; without one, nobody may.
+    `health_port`, on loopback too, answers `/healthz`.
     """
 
     server_name: str
@@ -47,6 +62,8 @@ class ServerSettings:
     users: Mapping[str, NatsUser]
     max_payload: int = 1024 * 1024
     issuer: str | None = None
+    cluster: Cluster | None = None
+    health_port: int | None = None
 
 
 def render(settings: ServerSettings) -> str:
@@ -75,7 +92,22 @@ def _document(settings: ServerSettings) -> dict[str, object]:
         },
         "accounts": _accounts(settings),
         **({"system_account": SYSTEM} if _has_system(settings) else {}),
+        **({} if settings.health_port is None else {"http": f"127.0.0.1:{settings.health_port}"}),
+        **({} if settings.cluster is None else {"cluster": _cluster(settings.cluster)}),
         **({} if settings.issuer is None else {"authorization": _callout(settings.issuer, settings.users)}),
+    }
+
+
+def _cluster(cluster: Cluster) -> dict[str, object]:
+    check_password(ROUTE, cluster.password)
+    return {
+        "name": cluster.name,
+        "host": "127.0.0.1",
+        "port": cluster.port,
+        "authorization": {"user": ROUTE, "password": cluster.password, "timeout": 5},
+        "routes": [f"nats-route://{ROUTE}:{cluster.password}@{each}" for each in cluster.routes],
+        # Clients are told all addresses by their settings; those that servers know of each other lead nowhere outside.
+        "no_advertise": True,
     }
 
 
@@ -87,8 +119,9 @@ def _accounts(settings: ServerSettings) -> dict[str, object]:
     def users(account: str) -> list[dict[str, object]]:
         return [_user(name, each) for name, each in settings.users.items() if each.permissions.account == account]
 
-    # The account's limits say the same as the server's: they are what a client can read.
-    limits = {"max_file": settings.max_file_store, "max_memory": MEMORY_STORE}
+    # The account's limits say the same as the server's: they are what a client can read. Each copy counts.
+    copies = 1 if settings.cluster is None else len(settings.cluster.routes)
+    limits = {"max_file": copies * settings.max_file_store, "max_memory": copies * MEMORY_STORE}
     doors = [] if settings.issuer is None else [_nonce_maker(settings.issuer)]
     accounts: dict[str, object] = {MACHETE: {"jetstream": limits, "users": [*users(MACHETE), *doors]}}
     if _has_system(settings):

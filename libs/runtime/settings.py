@@ -158,10 +158,6 @@ class Settings(BaseSettings):
         return self
 
     @property
-    def nats_servers(self) -> list[str]:
-        return [address.strip() for address in self.nats_url.split(",")]
-
-    @property
     def url(self) -> str:
         """Where people reach this platform, without a slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -68,7 +68,7 @@ def build(settings: Settings) -> Service:
             # Each process reads the whole stream, also where several fill the same tables.
             projector = Projector(tables, progress, name)
             user, password = settings.nats_credentials(NAME)
-            account = Account(settings.nats_servers, user, password, NAME)
+            account = Account(settings.nats_url, user, password, NAME)
             projection = Projection(bus, account, EVENTS, STATES, projector)
             lookup = Lookup(tables, progress)
             rebuilding = Rebuilding(

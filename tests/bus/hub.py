@@ -31,7 +31,7 @@ from tests.bus.effects import Effects, assert_alone, assert_in_order, assert_wel
 from tests.bus.hands import WITHIN, Found, Hand, eventually, ready
 from tests.bus.orders import Orders
 from tests.bus.sketch import ADMIN, install, tool
-from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
+from tests.support.nats_server import NATS_VERSIONS, NatsServers, running_servers
 from tests.support.stage import USERS, WITNESS
 
 TIMING = Timing(
@@ -43,7 +43,7 @@ Test = Callable[..., Awaitable[None]]
 class Hub:
     """One MACHETE's bus. `gateway` and `witness` are connections of these users."""
 
-    def __init__(self, server: NatsServer, folder: Path, gateway: Bus, witness: Bus) -> None:
+    def __init__(self, server: NatsServers, folder: Path, gateway: Bus, witness: Bus) -> None:
         self.server = server
         self.folder = folder
         self.gateway = gateway
@@ -265,7 +265,7 @@ class Hub:
 async def staged_hub(version: str, folder: Path, timing: Timing = TIMING) -> AsyncGenerator[Hub]:
     """A provisioned server of this version; every labourer ends with it."""
     ready()
-    async with running_nats(nats_binaries()[version], users=USERS) as server, AsyncExitStack() as stack:
+    async with running_servers(version, users=USERS) as server, AsyncExitStack() as stack:
 
         async def connected(user: str) -> Bus:
             return await stack.enter_async_context(

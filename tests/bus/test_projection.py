@@ -69,7 +69,7 @@ async def say(stage: Stage, count: int) -> None:
 
 @asynccontextmanager
 async def projecting(stage: Stage, bus: Bus, table: Table) -> AsyncGenerator[Projection]:
-    account = Account([stage.server.url], "status", stage.server.password("status"), "status")
+    account = Account(stage.server.url, "status", stage.server.password("status"), "status")
     projection = Projection(bus, account, EVENTS, STATES, table)
     running = asyncio.create_task(projection.run())
     try:
@@ -277,7 +277,7 @@ async def test_once_a_line_that_was_dead_is_back_it_is_read_on_at_once_and_nothi
         status = await stack.enter_async_context(
             connect(line.url, user="status", password=password, service="status", source="status/far")
         )
-        account = Account([line.url], "status", password, "status")
+        account = Account(line.url, "status", password, "status")
         projection = Projection(status, account, EVENTS, STATES, table)
         await say(stage, 4)
         running = asyncio.create_task(projection.run())

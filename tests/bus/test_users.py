@@ -13,10 +13,10 @@ import pytest
 from libs.contracts.agents import agent_inbox
 from libs.contracts.permissions import Permissions, agent_permissions, permissions
 from libs.runtime.bus.agent_auth import authorizing_agents
-from libs.runtime.bus.connection import connect
+from libs.runtime.bus.connection import connect, servers_of
 from libs.runtime.nats_callout import credentials
 from libs.runtime.nats_keys import credentials_file, new_issuer, new_user
-from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
+from tests.support.nats_server import NATS_VERSIONS, NatsServers, running_servers
 from tests.support.voice import Voice, speaking
 
 AGENTS = ("robot", "other")
@@ -56,7 +56,7 @@ def wanted(kind: str) -> list[str]:
 
 @dataclass
 class Hub:
-    server: NatsServer
+    server: NatsServers
     files: dict[str, Path]
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ class Hub:
             return
         voice = Voice()
         options = {"user_credentials": str(self.files[user]), "inbox_prefix": agent_inbox(user).encode()}
-        voice.client = await nats.connect(self.server.url, error_cb=voice.hear, **options)
+        voice.client = await nats.connect(servers_of(self.server.url), error_cb=voice.hear, **options)
         try:
             yield voice
         finally:
@@ -85,8 +85,10 @@ async def hub(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     async def known() -> list[tuple[str, str]]:
         return [(name, user.public) for name, user in users.items()]
 
-    binary = nats_binaries()[request.param]
-    async with running_nats(binary, users=permissions(), issuer=issuer.public) as server, AsyncExitStack() as stack:
+    async with (
+        running_servers(request.param, users=permissions(), issuer=issuer.public) as server,
+        AsyncExitStack() as stack,
+    ):
         password = server.password("gateway")
         bus = await stack.enter_async_context(
             connect(server.url, user="gateway", password=password, service="gateway", source="gateway/test")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -57,30 +58,35 @@ async def test_what_waits_what_is_worked_on_and_what_has_just_ended_survive_a_ki
 
 async def test_a_request_during_an_outage_is_carried_out_once_or_refused(platform: Platform) -> None:
     """NATS dies again and again while installs and uninstalls come in: each 202 is kept, all the rest is repeatable."""
-    url = platform.forge.tool("web", web())
-    names = [fresh("stormy") for _ in range(6)]
-
-    async def insisting(send: str, name: str) -> Accepted:
-        key = f"{send}-{name}"
-        while True:
-            try:
-                if send == "install":
-                    return await platform.api.install(name, url, key=key)
-                return await platform.api.uninstall(name, key=key)
-            except Refusal as refusal:
-                if refusal.status != 503:
-                    raise
-                await asyncio.sleep(0.1)
-
-    async def life(name: str) -> list[Accepted]:
-        installed = await insisting("install", name)
-        return [installed, await insisting("uninstall", name)]
-
-    with platform.hand.watching() as happened:
-        lives = [asyncio.create_task(life(name)) for name in names]
+    async with short_lives(platform, 6):
         for _ in range(3):
             await crash(platform, 0.3)
             await asyncio.sleep(0.7)
+
+
+async def insisting(name: str, what: Callable[..., Awaitable[Accepted]], *given: str) -> Accepted:
+    """Repeats a request under one key until it is accepted, as long as it is refused because NATS does not answer."""
+    while True:
+        try:
+            return await what(name, *given, key=f"{what.__name__}-{name}")
+        except Refusal as refusal:
+            if refusal.status != 503:
+                raise
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def short_lives(platform: Platform, count: int) -> AsyncGenerator[None]:
+    """Tools are installed and uninstalled by somebody who insists; at the end each was, once, and in order."""
+    url = platform.forge.tool("web", web())
+
+    async def life(name: str) -> list[Accepted]:
+        installed = await insisting(name, platform.api.install, url)
+        return [installed, await insisting(name, platform.api.uninstall)]
+
+    with platform.hand.watching() as happened:
+        lives = [asyncio.create_task(life(fresh("stormy"))) for _ in range(count)]
+        yield
         for lane in await asyncio.gather(*lives):
             await succeeded(platform, *lane)
             await in_order(platform, lane)

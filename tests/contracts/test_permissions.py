@@ -16,7 +16,7 @@ from libs.contracts.schemas import SPEAKERS
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, NAMES, SOURCES, STREAMS, TASKS
 from libs.runtime.bus.connection import inbox_prefix
 from tests.contracts.samples import SAMPLES
-from tests.support.nats_server import NATS_VERSIONS, NatsServer, nats_binaries, running_nats
+from tests.support.nats_server import NATS_VERSIONS, NatsServers, running_servers
 from tests.support.stage import USERS, WITNESS
 from tests.support.voice import speaking
 
@@ -25,13 +25,13 @@ STORES = [*(stream.name for stream in STREAMS), f"KV_{NAMES.name}", f"OBJ_{SOURC
 
 
 @pytest.fixture(scope="module", params=NATS_VERSIONS)
-async def server(request: pytest.FixtureRequest) -> AsyncGenerator[NatsServer]:
-    async with running_nats(nats_binaries()[request.param], users=USERS) as server:
+async def server(request: pytest.FixtureRequest) -> AsyncGenerator[NatsServers]:
+    async with running_servers(request.param, users=USERS) as server:
         yield server
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_a_service_says_what_it_is_documented_to_say_and_nothing_else(server: NatsServer, user: str):
+async def test_a_service_says_what_it_is_documented_to_say_and_nothing_else(server: NatsServers, user: str):
     """Subjects are what is guarded: whoever may say one message of a subject may say the others there."""
     subjects = {type(sample): sample.subject for sample in SAMPLES}
     allowed = {subjects[kind] for kind, (senders, _) in SPEAKERS.items() if user in senders}
@@ -40,7 +40,7 @@ async def test_a_service_says_what_it_is_documented_to_say_and_nothing_else(serv
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_a_service_hears_nothing_that_is_meant_for_others(server: NatsServer, user: str):
+async def test_a_service_hears_nothing_that_is_meant_for_others(server: NatsServers, user: str):
     others = [f"{inbox_prefix(each)}.>" for each in USERS if each != user]
     questions = {"gateway": "machete.qry.v1.gateway.*", "status": "machete.qry.v1.status.*"}
     forbidden = [
@@ -63,7 +63,7 @@ async def test_a_service_hears_nothing_that_is_meant_for_others(server: NatsServ
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_a_service_hears_its_answers_and_its_questions(server: NatsServer, user: str):
+async def test_a_service_hears_its_answers_and_its_questions(server: NatsServers, user: str):
     needed = [f"{inbox_prefix(user)}.abc"]
     if user in ("gateway", "status"):
         needed.append(f"machete.qry.v1.{user}.*")
@@ -74,7 +74,7 @@ async def test_a_service_hears_its_answers_and_its_questions(server: NatsServer,
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_no_service_changes_what_was_provisioned_or_takes_back_what_was_said(server: NatsServer, user: str):
+async def test_no_service_changes_what_was_provisioned_or_takes_back_what_was_said(server: NatsServers, user: str):
     actions = ("CREATE", "UPDATE", "DELETE", "PURGE", "MSG.DELETE", "SNAPSHOT", "RESTORE", "LEADER.STEPDOWN")
     forbidden = [f"$JS.API.STREAM.{action}.{store}" for action in actions for store in STORES]
     forbidden += ["$JS.API.STREAM.CREATE.MORE", "$JS.API.META.LEADER.STEPDOWN", "$JS.API.SERVER.REMOVE"]
@@ -88,7 +88,7 @@ async def test_no_service_changes_what_was_provisioned_or_takes_back_what_was_sa
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_no_service_takes_work_that_is_anothers(server: NatsServer, user: str):
+async def test_no_service_takes_work_that_is_anothers(server: NatsServers, user: str):
     owners = {"installer": ("COMMANDS", "installer"), "orchestrator": ("COMMANDS", "orchestrator")}
     tasks = {"orchestrator": ("TASKS", "orchestrator-tasks")}
     own = {found for each in (owners, tasks) if (found := each.get(user))}
@@ -112,7 +112,7 @@ async def test_no_service_takes_work_that_is_anothers(server: NatsServer, user: 
 
 
 @pytest.mark.parametrize("user", SERVICES)
-async def test_an_action_that_is_none_is_refused_to_everybody(server: NatsServer, user: str):
+async def test_an_action_that_is_none_is_refused_to_everybody(server: NatsServers, user: str):
     """One that no consumer takes would stay at the head of its tool for ever."""
     made_up = ["machete.cmd.v1.tool.lathe-abc234.explode", "machete.cmd.v1.tool.lathe-abc234.start.now"]
     made_up += ["machete.task.v1.orchestrator.explode.op", "machete.cmd.v1.start", "machete.anything"]
@@ -121,7 +121,7 @@ async def test_an_action_that_is_none_is_refused_to_everybody(server: NatsServer
 
 
 @pytest.mark.parametrize("user", ["gateway", "status"])
-async def test_who_answers_may_answer_whoever_asked_and_only_once(server: NatsServer, user: str):
+async def test_who_answers_may_answer_whoever_asked_and_only_once(server: NatsServers, user: str):
     asker = "gateway" if user == "status" else "status"
     question = "machete.qry.v1.status.tools" if user == "status" else "machete.qry.v1.gateway.authenticate"
     async with speaking(server, user) as answering, speaking(server, asker) as asking:
@@ -138,7 +138,7 @@ async def test_who_answers_may_answer_whoever_asked_and_only_once(server: NatsSe
         assert len(await answering.refused()) == 1
 
 
-async def test_the_platform_says_and_hears_nothing_of_what_services_say(server: NatsServer):
+async def test_the_platform_says_and_hears_nothing_of_what_services_say(server: NatsServers):
     said = {sample.subject for sample in SAMPLES}
     async with speaking(server, "platform") as voice:
         assert await voice.refused_of(said) == said

@@ -14,6 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from libs.contracts.agents import STATUS_HEADER
+from libs.runtime.bus.connection import servers_of
 from tests.gateway.doors import Door
 from tests.support.stage import Stage
 
@@ -81,7 +82,8 @@ async def connected(stage: Stage, name: str, credentials: Path, **options: Any) 
         refusals.append(str(problem))
 
     chosen = {"inbox_prefix": f"_INBOX_agent.{name}".encode(), "reconnect_time_wait": 0.1, **options}
-    client = await nats.connect(stage.server.url, user_credentials=str(credentials), error_cb=hear, **chosen)
+    servers = servers_of(stage.server.url)
+    client = await nats.connect(servers, user_credentials=str(credentials), error_cb=hear, **chosen)
     try:
         yield Robot(name, credentials, client, refusals)
     finally:

@@ -16,6 +16,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.principals import Principal, Role
+from libs.runtime.bus.connection import servers_of
 from services.gateway.adapters.agent_table import AgentAccounts
 from services.gateway.adapters.database import Database, file_address
 from services.gateway.agents import MAX_BODY
@@ -217,14 +218,14 @@ async def test_credentials_of_an_agent_that_was_removed_are_worth_nothing(stage:
         assert (await gateway.client.delete("/api/v1/agents/gone")).status_code == 204
         await eventually(lambda: not agent.client.is_connected, "its connection is ended")
         with pytest.raises((NatsError, OSError)):
-            await nats.connect(stage.server.url, user_credentials=str(credentials), allow_reconnect=False)
+            await nats.connect(servers_of(stage.server.url), user_credentials=str(credentials), allow_reconnect=False)
         assert stays.client.is_connected
         (await stays.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
     # Its name may be given again; its old file is that of nobody all the same.
     async with connected(stage, "gone", await hired(gateway, "gone", folder=gateway.data / "..")) as successor:
         (await successor.ask("tools.start", {"name": "nobody"})).refused(404, "tool_not_found")
     with pytest.raises((NatsError, OSError)):
-        await nats.connect(stage.server.url, user_credentials=str(credentials), allow_reconnect=False)
+        await nats.connect(servers_of(stage.server.url), user_credentials=str(credentials), allow_reconnect=False)
 
 
 async def removed_unseen(data: Path, name: str) -> None:

@@ -15,6 +15,7 @@ from nats.errors import Error as NatsError
 
 from libs.contracts.streams import COMMANDS
 from libs.runtime import metrics
+from libs.runtime.bus.connection import servers_of
 from libs.runtime.nats_keys import new_user, user_form
 from tests.gateway.agents import hired, robot, said
 from tests.gateway.doors import GIT_URL, Door, on_both_servers, operation
@@ -191,10 +192,11 @@ async def test_nobody_connects_without_the_key_of_an_agent_that_there_is(stage: 
     )
     for each in tries:
         with pytest.raises((NatsError, OSError, asyncio.TimeoutError)):
-            await nats.connect(stage.server.url, allow_reconnect=False, **each)
+            await nats.connect(servers_of(stage.server.url), allow_reconnect=False, **each)
     # Both ways in which a client shows a key of its own are taken.
     for good in ({"user_credentials": str(credentials)}, {"nkeys_seed_str": seed}):
-        client = await nats.connect(stage.server.url, allow_reconnect=False, inbox_prefix=b"_INBOX_agent.robot", **good)
+        door = {"allow_reconnect": False, "inbox_prefix": b"_INBOX_agent.robot"}
+        client = await nats.connect(servers_of(stage.server.url), **door, **good)
         assert said(await client.request("machete.agent.v1.robot.tools.start", b"{}", timeout=5)).status == 422
         await client.close()
 
@@ -206,7 +208,7 @@ async def test_the_key_that_the_server_knows_of_lets_nobody_in(stage: Stage, gat
     public: object = nkeys.from_seed(seed.encode()).public_key
     assert public == user_form(stage.issuer.public).encode()
     with pytest.raises((NatsError, OSError)):
-        await nats.connect(stage.server.url, allow_reconnect=False, nkeys_seed_str=seed)
+        await nats.connect(servers_of(stage.server.url), allow_reconnect=False, nkeys_seed_str=seed)
 
 
 async def commands_are_kept(stage: Stage) -> bool:

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from nats.js.api import StreamConfig
 
-from tests.support.nats_server import NATS_VERSIONS, nats_binaries, running_nats
+from tests.support.nats_server import NATS_VERSIONS, running_nats
 from tests.support.processes import state_of
 
 
 @pytest.mark.parametrize("version", NATS_VERSIONS)
 async def test_a_killed_server_starts_again_with_port_store_and_clients(version: str):
-    async with running_nats(nats_binaries()[version]) as server:
+    async with running_nats(version) as server:
         client = await server.connect(reconnect_time_wait=0.05)
         await client.jetstream().add_stream(StreamConfig(name="S", subjects=["s"]))
         await client.jetstream().publish("s", b"kept")

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
+from libs.runtime.bus.connection import servers_of
 from libs.runtime.settings import CommaList, Pairs, Settings
 from libs.runtime.settings_reference import render_settings_reference
 from libs.runtime.variables import NOT_SETTINGS, SettingsError, variable
@@ -164,7 +165,7 @@ def test_credentials_in_the_nats_url_are_refused_and_not_shown(monkeypatch: pyte
 
 def test_a_cluster_is_several_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MACHETE_NATS_URL", "nats://a:4222, tls://b:4222")
-    assert Settings.load().nats_servers == ["nats://a:4222", "tls://b:4222"]
+    assert servers_of(Settings.load().nats_url) == ["nats://a:4222", "tls://b:4222"]
 
 
 def test_a_user_without_a_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,9 @@
 """Real NATS servers for tests, of the oldest supported and the newest version, to be killed and paused at will.
 
-async with running_nats(nats_binaries()["2.10"]) as server:
+One, or a cluster of three that keep everything threefold and are handled like one. With MACHETE_TEST_NATS=three, all
+tests that ask for a newest one get a cluster.
+
+async with running_nats("2.10") as server:
     client = await server.connect()
     await server.kill()
     await server.start()     # same port, same store
@@ -15,21 +18,24 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import nats
 from nats.aio.client import Client
 
 from libs.contracts.permissions import Permissions
 from libs.runtime import loopback, nats_binary
+from libs.runtime.bus.connection import servers_of
 from libs.runtime.embedded import LAUNCHER, EmbeddedNats
-from libs.runtime.nats_config import GIB, NatsUser, ServerSettings, render
+from libs.runtime.nats_config import GIB, Cluster, NatsUser, ServerSettings, render
 
 OLDEST = Path(sys.prefix, "nats-2.10", "bin", "nats-server")
 NATS_VERSIONS = ("2.10", "newest")
+NATS_KINDS = (*NATS_VERSIONS, "three")
 EVERYTHING = {"test": Permissions(publish=(">",), subscribe=(">",))}
 
 
@@ -115,9 +121,81 @@ class NatsServer:
             await asyncio.to_thread(self._process.wait, 20)
 
 
+class NatsCluster:
+    """Three servers on loopback, below `folder`. To be killed, paused and started means all of them.
+
+    `servers` are the single ones; the port and the process of a cluster are those of the first.
+    """
+
+    def __init__(self, servers: Sequence[NatsServer], folder: Path):
+        self.servers = tuple(servers)
+        self.folder = folder
+
+    @property
+    def settings(self) -> ServerSettings:
+        return self.servers[0].settings
+
+    @property
+    def url(self) -> str:
+        return ",".join(server.url for server in self.servers)
+
+    @property
+    def port(self) -> int:
+        return self.servers[0].port
+
+    @property
+    def pid(self) -> int:
+        return self.servers[0].pid
+
+    def password(self, user: str = "test") -> str:
+        return self.servers[0].password(user)
+
+    async def connect(self, user: str = "test", **options: Any) -> Client:
+        chosen = {"inbox_prefix": f"_INBOX_{user}".encode(), "max_reconnect_attempts": -1, **options}
+        return await nats.connect(servers_of(self.url), user=user, password=self.password(user), **chosen)
+
+    async def start(self) -> None:
+        """Returns when they have found one another, and each has all that the others have."""
+        await asyncio.gather(*(server.start() for server in self.servers))
+        await self.healthy()
+
+    async def healthy(self) -> None:
+        async with asyncio.timeout(60), httpx.AsyncClient() as client:
+            for server in self.servers:
+                while not await _is_healthy(client, server):  # noqa: ASYNC110
+                    await asyncio.sleep(0.05)
+
+    def said(self) -> str:
+        return "\n".join(server.said() for server in self.servers)
+
+    async def kill(self) -> None:
+        await asyncio.gather(*(server.kill() for server in self.servers))
+
+    async def terminate(self) -> None:
+        await asyncio.gather(*(server.terminate() for server in self.servers))
+
+    def pause(self) -> None:
+        for server in self.servers:
+            server.pause()
+
+    def resume(self) -> None:
+        for server in self.servers:
+            server.resume()
+
+
+NatsServers = NatsServer | NatsCluster
+
+
+async def _is_healthy(client: httpx.AsyncClient, server: NatsServer) -> bool:
+    try:
+        return (await client.get(f"http://127.0.0.1:{server.settings.health_port}/healthz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 @asynccontextmanager
 async def running_nats(
-    binary: Path | None = None,
+    version: str = "newest",
     *,
     users: Mapping[str, Permissions] = EVERYTHING,
     folder: Path | None = None,
@@ -125,7 +203,7 @@ async def running_nats(
     max_payload: int = 1024 * 1024,
     issuer: str | None = None,
 ) -> AsyncGenerator[NatsServer]:
-    """A server that answers, the newest without `binary`; gone afterwards, and its folder too unless given.
+    """A server of that version that answers; gone afterwards, and its folder too unless given.
 
     `issuer`: the public key of a gateway that says who may connect besides `users`.
     """
@@ -139,7 +217,7 @@ async def running_nats(
         max_payload=max_payload,
         issuer=issuer,
     )
-    server = NatsServer(binary or _newest().path, place, settings)
+    server = NatsServer(nats_binaries()[version], place, settings)
     try:
         await server.start()
         yield server
@@ -149,10 +227,55 @@ async def running_nats(
             shutil.rmtree(place)
 
 
+@asynccontextmanager
+async def running_cluster(
+    *, users: Mapping[str, Permissions] = EVERYTHING, issuer: str | None = None
+) -> AsyncGenerator[NatsCluster]:
+    """Three servers of the newest version that know one another; gone afterwards, with their folders."""
+    place = Path(tempfile.mkdtemp(prefix="machete-nats-"))
+    ports = _ports(9)
+    given = {name: NatsUser(secrets.token_urlsafe(32), allowed) for name, allowed in users.items()}
+    routes, password = [f"127.0.0.1:{port}" for port in ports[3:6]], secrets.token_urlsafe(32)
+    servers: list[NatsServer] = []
+    for number in range(3):
+        (folder := place / str(number)).mkdir()
+        settings = ServerSettings(
+            server_name=f"test-{number}-{secrets.token_hex(4)}",
+            port=ports[number],
+            folder=folder,
+            max_file_store=8 * GIB,
+            users=given,
+            issuer=issuer,
+            cluster=Cluster("test", ports[3 + number], routes, password),
+            health_port=ports[6 + number],
+        )
+        servers.append(NatsServer(nats_binaries()["newest"], folder, settings))
+    cluster = NatsCluster(servers, place)
+    try:
+        await cluster.start()
+        yield cluster
+    finally:
+        await cluster.kill()
+        shutil.rmtree(place)
+
+
+def running_servers(
+    kind: str, *, users: Mapping[str, Permissions] = EVERYTHING, issuer: str | None = None
+) -> AbstractAsyncContextManager[NatsServers]:
+    """One of NATS_KINDS."""
+    if kind == "three" or (kind == "newest" and os.environ.get("MACHETE_TEST_NATS") == "three"):
+        return running_cluster(users=users, issuer=issuer)
+    return running_nats(kind, users=users, issuer=issuer)
+
+
 def _port() -> int:
+    return _ports(1)[0]
+
+
+def _ports(count: int) -> list[int]:
     """Below those that the kernel gives to clients, so that none of them sits on it while its server is down."""
     start = random.randrange(20_000, 30_000)
-    return next(port for port in range(start, start + 1000) if loopback.is_free(port))
+    return [port for port in range(start, start + 1000) if loopback.is_free(port)][:count]
 
 
 @asynccontextmanager

@@ -30,7 +30,7 @@ from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision, provisioned
 from libs.runtime.bus.records import Record, Records
 from libs.runtime.nats_keys import Issuer, new_issuer
-from tests.support.nats_server import NatsServer, nats_binaries, running_nats
+from tests.support.nats_server import NatsServers, running_servers
 from tests.support.platform_api import Accepted, Api
 from tests.support.platform_engine import OtherHand
 from tests.support.platform_process import Process, belonging_to
@@ -64,7 +64,7 @@ class Platform:
     hand: OtherHand = field(init=False)
     instance: str = field(init=False)
     nats_url: str = ""
-    nats: NatsServer | None = None
+    nats: NatsServers | None = None
     processes: dict[str, Process] = field(default_factory=dict[str, Process])
     program: Sequence[str] = ("services",)  # what a service is started as: a module and its first words
 
@@ -185,7 +185,7 @@ async def split_platform(
     """Each service as processes of its own: one of each, unless `replicas` says `orchestrator=2`; 0 leaves it out."""
     async with AsyncExitStack() as stack:
         issuer = new_issuer()
-        running = running_nats(nats_binaries()[version], users=permissions(), issuer=issuer.public)
+        running = running_servers(version, users=permissions(), issuer=issuer.public)
         server = await stack.enter_async_context(running)
         platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url, **(environment or {})})
         platform.nats = server
@@ -265,7 +265,7 @@ def _left(platform: Platform) -> dict[int, str]:
     return belonging_to(platform.data)
 
 
-def _write_credentials(data: Path, server: NatsServer, issuer: Issuer) -> None:
+def _write_credentials(data: Path, server: NatsServers, issuer: Issuer) -> None:
     folder = data / "nats"
     folder.mkdir(mode=0o700)
     passwords = {user: server.password(user) for user in server.settings.users}

@@ -9,7 +9,7 @@ from libs.contracts.permissions import Permissions, permissions
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision
 from libs.runtime.nats_keys import Issuer, new_issuer
-from tests.support.nats_server import NatsServer, nats_binaries, running_nats
+from tests.support.nats_server import NatsServers, running_servers
 
 WITNESS = "witness"
 USERS = {**permissions(), WITNESS: Permissions(publish=(">",), subscribe=(">",))}
@@ -32,7 +32,7 @@ class Stage:
 
     witness: Bus
 
-    def __init__(self, server: NatsServer, stack: AsyncExitStack, issuer: Issuer) -> None:
+    def __init__(self, server: NatsServers, stack: AsyncExitStack, issuer: Issuer) -> None:
         self.server = server
         self.issuer = issuer
         self._stack = stack
@@ -66,7 +66,7 @@ class Stage:
 @asynccontextmanager
 async def staged(version: str = "newest") -> AsyncGenerator[Stage]:
     issuer = new_issuer()
-    running = running_nats(nats_binaries()[version], users=USERS, issuer=issuer.public)
+    running = running_servers(version, users=USERS, issuer=issuer.public)
     async with running as server, AsyncExitStack() as stack:
         stage = Stage(server, stack, issuer)
         await provision(await stage.bus("platform"), ack_wait=10.0)

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
-from tests.support.nats_server import NatsServer
+from tests.support.nats_server import NatsServers
 
 REFUSAL = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"')
 
@@ -48,7 +48,7 @@ class Voice:
 
 
 @asynccontextmanager
-async def speaking(server: NatsServer, user: str) -> AsyncGenerator[Voice]:
+async def speaking(server: NatsServers, user: str) -> AsyncGenerator[Voice]:
     voice = Voice()
     voice.client = await server.connect(user, error_cb=voice.hear)
     try:

@@ -38,6 +38,8 @@ from libs.runtime.bus.replies import Replies
 log = structlog.get_logger(__name__)
 
 WRONG_LAST_SEQUENCE = 10071
+# A cluster's servers are still copying this very message, or another one under its subject: how that ends will show.
+STILL_COPYING = (10158, 10164)
 STORE_REFUSED = 10077
 # Seconds for one try; it is made again for as long as the caller has patience.
 TIMEOUT = 2.0
@@ -60,7 +62,7 @@ class Refused(Exception):
 
 
 class TooManyWaiting(Refused):
-    """As many messages wait under this subject as the stream takes."""
+    """As many messages wait, under this subject or in all, as the stream takes."""
 
 
 class Unanswerable(Exception):
@@ -116,6 +118,11 @@ class Bus:
         return self.nats.is_connected
 
     @property
+    def servers(self) -> int:
+        """How many servers it knows the address of: more than one are a cluster."""
+        return len(self.nats.servers)
+
+    @property
     def server_version(self) -> str:
         """Of the NATS server that it is connected to."""
         version = self.nats.connected_server_version
@@ -160,7 +167,7 @@ class Bus:
                 if problem.err_code == STORE_REFUSED:
                     self._count(stream, "refused")
                     raise _refusal(problem.description or "the stream is full") from None
-                if problem.code != 503:
+                if problem.code != 503 and problem.err_code not in STILL_COPYING:
                     raise
                 cause: Exception = problem
             except (NatsTimeout, NoRespondersError, OutboundBufferLimitError) as problem:
@@ -299,11 +306,18 @@ class Bus:
             event.set()
 
 
+def servers_of(url: str) -> list[str]:
+    return [address.strip() for address in url.split(",")]
+
+
 @asynccontextmanager
 async def connect(
     url: str, *, user: str, password: str, service: str, source: str, on_closed: Callable[[], None] | None = None
 ) -> AsyncGenerator[Bus]:
-    """A connection that reconnects for ever; `on_closed` is told if it ends all the same."""
+    """A connection that reconnects for ever; `on_closed` is told if it ends all the same.
+
+    `url` may name several servers of one cluster, by commas: the connection is with one that answers.
+    """
     holder: list[Bus] = []
     leaving = False
     line = source.partition("/")[0], user
@@ -328,7 +342,7 @@ async def connect(
             on_closed()
 
     connection = await nats.connect(
-        url,
+        servers_of(url),
         user=user,
         password=password,
         name=source,
@@ -377,7 +391,7 @@ def _kept(reply: bytes) -> Kept:
 
 def _refusal(description: str) -> Refused:
     """The server has one error code for both; 2.10 has it for a full disk too."""
-    return TooManyWaiting(description) if "per subject" in description else Refused(description)
+    return TooManyWaiting(description) if "maximum messages" in description else Refused(description)
 
 
 def inbox_prefix(service: str) -> str:

@@ -31,7 +31,7 @@ from nats.js.errors import NotFoundError
 
 from libs.contracts.streams import Stream
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept, inbox_prefix
+from libs.runtime.bus.connection import Bus, Kept, inbox_prefix, servers_of
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
 from libs.runtime.bus.signals import woken
 
@@ -77,9 +77,9 @@ class Projected(Protocol):
 
 @dataclass(frozen=True)
 class Account:
-    """Whom FastStream connects as."""
+    """Whom FastStream connects as, and where: several servers of one cluster by commas."""
 
-    servers: Sequence[str]
+    url: str
     user: str
     password: str
     service: str
@@ -225,7 +225,7 @@ class Projection:
             log.debug("nats, for the projection", problem=repr(problem))
 
         return NatsBroker(
-            list(self.account.servers),
+            servers_of(self.account.url),
             security=SASLPlaintext(username=self.account.user, password=self.account.password),
             name=f"{self.bus.source}/{self.projected.name}",
             inbox_prefix=inbox_prefix(self.account.service),

@@ -7,6 +7,7 @@ The one call that does: no service declares its own. Safe to repeat; what exists
 # pyright: reportUnknownMemberType=false
 
 import asyncio
+import time
 
 import structlog
 from nats.errors import NoRespondersError
@@ -29,10 +30,32 @@ from libs.runtime.bus.connection import Bus
 log = structlog.get_logger(__name__)
 
 
-async def provision(bus: Bus, *, ack_wait: float, replicas: int = 1, instance: str | None = None) -> str:
-    """All of it; returns the id of this MACHETE, made at the first call: `instance`, where the streams were lost."""
-    jetstream = bus.jetstream
-    share = await _share_of_disk(jetstream)
+COPIES = 3  # what is stored on two of them is there for good, and one may be away
+NO_PEERS = 10005  # some servers of a cluster have not found one another yet
+
+
+async def provision(bus: Bus, *, ack_wait: float, instance: str | None = None, patience: float = 60.0) -> str:
+    """All of it; returns the id of this MACHETE, made at the first call: `instance`, where the streams were lost.
+
+    On a cluster of three servers or more, everything is kept threefold; what was kept once is copied. One that is
+    just starting gets `patience` seconds to find itself.
+    """
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            return await _provision(bus, ack_wait, instance)
+        except (NatsTimeout, NoRespondersError, NoStreamResponseError, APIError) as problem:
+            finding_itself = not isinstance(problem, APIError) or problem.code == 503 or problem.err_code == NO_PEERS
+            if not finding_itself or time.monotonic() > give_up:
+                raise
+            log.info("the servers of NATS are not ready yet", problem=str(problem))
+        await asyncio.sleep(0.2)
+
+
+async def _provision(bus: Bus, ack_wait: float, instance: str | None) -> str:
+    # The servers of a cluster choose a leader for each stream first: that may take its time.
+    jetstream, replicas = bus.nats.jetstream(timeout=20.0), COPIES if bus.servers >= COPIES else 1
+    share = await _share_of_disk(jetstream, replicas)
     for stream in streams.STREAMS:
         await _make_stream(jetstream, _stream_config(stream, share, replicas))
         for consumer in stream.consumers:
@@ -56,13 +79,16 @@ def consumer_config(consumer: streams.Consumer, ack_wait: float, replicas: int =
     )
 
 
-async def _share_of_disk(jetstream: JetStreamContext) -> float:
-    """The declared sizes are for a store with room; in a smaller one every stream gets its share of nine tenths."""
+async def _share_of_disk(jetstream: JetStreamContext, replicas: int) -> float:
+    """The declared sizes are for a store with room; in a smaller one every stream gets its share of nine tenths.
+
+    The limit is that of all servers together, where every copy counts.
+    """
     limit = (await jetstream.account_info()).limits.max_storage
     server_limit = limit if limit and limit > 0 else None
     wanted = sum(stream.max_bytes for stream in streams.STREAMS)
     wanted += sum(bucket.max_bytes for bucket in (*streams.BUCKETS, streams.SOURCES))
-    return 1.0 if server_limit is None else min(1.0, 0.9 * server_limit / wanted)
+    return 1.0 if server_limit is None else min(1.0, 0.9 * server_limit / (replicas * wanted))
 
 
 def _stream_config(stream: streams.Stream, share: float, replicas: int) -> api.StreamConfig:
@@ -95,6 +121,7 @@ async def _make_stream(jetstream: JetStreamContext, config: api.StreamConfig) ->
 async def _make_bucket(jetstream: JetStreamContext, bucket: streams.Bucket, share: float, replicas: int) -> None:
     try:
         await jetstream.key_value(bucket.name)
+        await _copy(jetstream, f"KV_{bucket.name}", replicas)
     except (BucketNotFoundError, NotFoundError):
         await jetstream.create_key_value(
             api.KeyValueConfig(
@@ -111,6 +138,7 @@ async def _make_bucket(jetstream: JetStreamContext, bucket: streams.Bucket, shar
 async def _make_object_store(jetstream: JetStreamContext, share: float, replicas: int) -> None:
     try:
         await jetstream.object_store(streams.SOURCES.name)
+        await _copy(jetstream, f"OBJ_{streams.SOURCES.name}", replicas)
     except (BucketNotFoundError, NotFoundError, ObjectNotFoundError):
         await jetstream.create_object_store(
             streams.SOURCES.name,
@@ -118,6 +146,12 @@ async def _make_object_store(jetstream: JetStreamContext, share: float, replicas
                 bucket=streams.SOURCES.name, max_bytes=int(streams.SOURCES.max_bytes * share), replicas=replicas
             ),
         )
+
+
+async def _copy(jetstream: JetStreamContext, stream: str, replicas: int) -> None:
+    config = (await jetstream.stream_info(stream)).config
+    if config.num_replicas != replicas:
+        await jetstream.update_stream(config.evolve(num_replicas=replicas))
 
 
 async def _instance(jetstream: JetStreamContext, fresh: str) -> str:

@@ -1,0 +1,76 @@
+"""Three NATS servers that keep everything threefold: one of them may die at any time, and nobody but it notices."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from libs.contracts.streams import BUCKETS, SOURCES, STREAMS
+from tests.chaos.test_nats_killed import insisting, short_lives
+from tests.support.nats_server import NatsCluster
+from tests.support.platform import Platform, split_platform
+from tests.support.platform_checks import fresh, succeeded
+from tests.support.platform_tools import web
+
+
+@pytest.fixture(scope="module")
+async def platform(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Platform]:
+    async with split_platform(tmp_path_factory.mktemp("three"), "three", status=0) as platform:
+        yield platform
+        assert platform.complaints() == []
+
+
+@pytest.fixture
+def cluster(platform: Platform) -> NatsCluster:
+    assert isinstance(platform.nats, NatsCluster)
+    return platform.nats
+
+
+async def test_everything_is_kept_by_each_of_the_three(platform: Platform, cluster: NatsCluster) -> None:
+    names = [*(each.name for each in STREAMS), *(f"KV_{each.name}" for each in BUCKETS), f"OBJ_{SOURCES.name}"]
+    infos = await platform.bus.jetstream.streams_info()
+    assert {info.config.name: info.config.num_replicas for info in infos} == dict.fromkeys(names, 3)
+    for stream in STREAMS:
+        consumers = await platform.bus.jetstream.consumers_info(stream.name)
+        assert all(each.config.num_replicas == 3 for each in consumers if each.config.durable_name)
+
+
+async def test_each_may_be_killed_in_its_turn_while_tools_come_and_go(platform: Platform, cluster: NatsCluster) -> None:
+    async with short_lives(platform, 9):
+        for server in cluster.servers:
+            await server.kill()
+            await asyncio.sleep(1)
+            await server.start()
+            await cluster.healthy()
+
+
+async def test_with_one_gone_for_good_tools_come_and_go_and_it_catches_up(
+    platform: Platform, cluster: NatsCluster
+) -> None:
+    away = cluster.servers[1]
+    await away.kill()
+    async with short_lives(platform, 2):
+        pass
+    name = fresh("stays")
+    await succeeded(platform, await platform.api.install(name, platform.forge.tool("web", web()), start=True))
+    await away.start()
+    await cluster.healthy()
+    # The one that was away has what happened meanwhile: it is enough to have it and one other.
+    await cluster.servers[0].kill()
+    await succeeded(platform, await insisting(name, platform.api.stop))
+    await cluster.servers[0].start()
+    await cluster.healthy()
+
+
+async def test_without_a_majority_nothing_is_accepted_and_nothing_lost(
+    platform: Platform, cluster: NatsCluster
+) -> None:
+    first, second, _ = cluster.servers
+    async with short_lives(platform, 4):
+        await asyncio.sleep(0.5)
+        await asyncio.gather(first.kill(), second.kill())
+        await asyncio.sleep(2)
+        await asyncio.gather(first.start(), second.start())
+        await cluster.healthy()
