@@ -214,8 +214,12 @@ def operations() -> Group:
             ),
             Panel(
                 "How long parts take, 95 %",
-                "Builds: a cold cache or a slow registry. Starts: tools that are slow to become ready.",
-                _lines((_quantile(0.95, "machete_task_seconds", "task"), "{{task}}")),
+                "Builds: a cold cache or a slow registry; or they wait for a slot, since only so many run at once. "
+                "Starts: tools that are slow to become ready.",
+                _lines(
+                    (_quantile(0.95, "machete_task_seconds", "task"), "{{task}}"),
+                    (_quantile(0.95, "machete_build_wait_seconds"), "waiting to build"),
+                ),
                 unit="s",
             ),
             Panel(
@@ -275,12 +279,17 @@ def seen() -> Group:
             ),
             Panel(
                 "Refused and failed",
-                "5xx: the log has the cause under the request's id; 503 names what is missing. Many 401: an old token.",
+                "5xx: the log has the cause under the request's id; 503 names what is missing. Many 401: an old token. "
+                "Too many waiting: one tool, one asker, or everybody asks for more than is done.",
                 _lines(
                     (
                         _rate("machete_http_requests_total", "status", where=f'{HERE}, status=~"[45].."', quiet=True),
                         "{{status}}",
-                    )
+                    ),
+                    (
+                        _rate("machete_commands_turned_away_total", "scope", quiet=True),
+                        "too many waiting: {{scope}}",
+                    ),
                 ),
                 unit="reqps",
             ),

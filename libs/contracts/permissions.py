@@ -92,6 +92,7 @@ def _gateway() -> Permissions:
         subscribe=(
             "_INBOX_gateway.>",
             subjects.QUERY.filter(service="gateway"),
+            subjects.RECORD.filter(),
             subjects.AGENT.filter(),
             CALLOUT,
         ),

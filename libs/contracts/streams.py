@@ -9,6 +9,10 @@ from typing import Literal
 from libs.contracts.envelope import Frozen
 from libs.contracts.subjects import COMMAND, DEAD_LETTER, ENGINE, LOG, RECORD, STATE, STEP, TASK, TOOL_ENGINE
 
+# The bounds that no setting of the gateway's admission can pass. No more wait than one consumer hands out.
+WAITING_PER_TOOL = 1_000
+WAITING_IN_ALL = 9_000
+
 DAY = 86_400
 MIB = 1024 * 1024
 
@@ -22,7 +26,7 @@ class Consumer(Frozen):
 
 
 class Stream(Frozen):
-    """With `refuse`, what has no room is refused (`per_subject`: admission control); without it the oldest goes."""
+    """With `refuse`, what has no room is refused (`per_subject`, `in_all`: messages); without it the oldest goes."""
 
     name: str
     subjects: tuple[str, ...]
@@ -30,6 +34,7 @@ class Stream(Frozen):
     max_age: int | None = None
     max_bytes: int
     per_subject: int | None = None
+    in_all: int | None = None
     refuse: bool = False
     duplicate_window: int = 120
     consumers: tuple[Consumer, ...] = ()
@@ -46,7 +51,8 @@ COMMANDS = Stream(
     subjects=tuple(subject.filter() for subject in COMMAND.values()),
     retention="work_queue",
     max_bytes=256 * MIB,
-    per_subject=100,
+    per_subject=WAITING_PER_TOOL,
+    in_all=WAITING_IN_ALL,
     refuse=True,
     duplicate_window=600,
     consumers=(

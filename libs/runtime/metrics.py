@@ -168,6 +168,12 @@ command_age = _histogram(
     buckets=_LONG,
     answers="How old is a command when its work begins?",
 )
+build_wait = _histogram(
+    "machete_build_wait_seconds",
+    "How long a build waited for one of the slots that bound how many run at once.",
+    buckets=_LONG,
+    answers="Do builds wait for each other?",
+)
 deliveries = _counter(
     "machete_deliveries_total",
     "Messages received from a consumer, repeats included.",
@@ -301,6 +307,13 @@ agent_requests = _counter(
     "door",
     "status",
     answers="What do agents ask for, and what are they refused?",
+)
+turned_away = _counter(
+    "machete_commands_turned_away_total",
+    "Requests answered with 429 because as many commands as may waited for the `tool`, of the `principal`, or in all "
+    "(`platform`).",
+    "scope",
+    answers="Does anybody ask for more than is done, and is it one tool, one asker, or everybody?",
 )
 agent_refusals = _counter(
     "machete_agent_turned_away_total",

@@ -14,9 +14,11 @@ from libs.runtime.logging import get_logger
 from libs.runtime.service import Service
 from services.gateway.adapters import token_file
 from services.gateway.adapters.accounts import FirstAccount
+from services.gateway.admission import Admission
 from services.gateway.agency import Agency
 from services.gateway.api import routes
 from services.gateway.dependencies import Backend
+from services.gateway.domain.waiting import Limits
 from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
@@ -39,7 +41,8 @@ def build(settings: Settings) -> Service:
             path = settings.data / token_file.NAME
             log.info("made the first token", file=str(path), use="Authorization: Bearer <what is in the file>")
         async with session(settings, NAME) as joined:
-            backend.open(joined.bus, settings.accept_patience)
+            admission = Admission(joined.bus, limits_of(settings))
+            backend.open(joined.bus, settings.accept_patience, admission)
             await joined.bus.answer(AuthenticateToken, Authentication(accounts).answer, queue=NAME)
             connected.append(joined.bus)
             try:
@@ -47,7 +50,7 @@ def build(settings: Settings) -> Service:
                     scrape.looked_up(oldest_commands(joined.bus)),
                     scrape.looked_up(fill(joined.bus, COMMANDS, EVENTS, STATES, DEAD_LETTERS)),
                 ):
-                    async with agency.standing(joined.bus, router):
+                    async with admission.standing(), agency.standing(joined.bus, router):
                         yield
             finally:
                 connected.clear()
@@ -57,3 +60,7 @@ def build(settings: Settings) -> Service:
         return [Check("nats", ok, "connected" if ok else "not connected")]
 
     return Service(NAME, router, run, health, accounts.authenticate)
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(settings.waiting_per_tool, settings.waiting_per_principal, settings.waiting_in_all)

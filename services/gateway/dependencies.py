@@ -15,6 +15,7 @@ from libs.contracts.views import AcceptedOperation
 from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
 from libs.runtime.http.problems import MEDIA_TYPE, Problem
 from services.gateway import fields, problems
+from services.gateway.admission import Admission
 from services.gateway.domain import requests
 from services.gateway.domain.roles import NEEDED, may
 from services.gateway.domain.views import operation_view
@@ -35,8 +36,8 @@ class Backend:
         self.gateway: Gateway
         self.bus: Bus
 
-    def open(self, bus: Bus, patience: float) -> None:
-        self.bus, self.gateway = bus, Gateway(bus, patience)
+    def open(self, bus: Bus, patience: float, admission: Admission) -> None:
+        self.bus, self.gateway = bus, Gateway(bus, patience, admission)
 
     async def accept(self, request: Callable[[], requests.Request]) -> Response:
         return accepted_answer(accepted_operation(await self.gateway.accept(let_in(request))))

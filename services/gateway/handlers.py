@@ -27,6 +27,7 @@ from libs.runtime.bus.states import States
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
 from services.gateway import problems
+from services.gateway.admission import Admission
 from services.gateway.domain.requests import Request
 from services.gateway.domain.reservations import Findings, is_abandoned
 from services.gateway.ports import Accounts
@@ -49,8 +50,9 @@ class Acceptance:
 class Gateway:
     """`patience` is how long NATS may take over a request, in seconds; after it, 503."""
 
-    def __init__(self, bus: Bus, patience: float) -> None:
+    def __init__(self, bus: Bus, patience: float, admission: Admission) -> None:
         self._bus = bus
+        self._admission = admission
         self._records = Records(bus)
         self._names = Names(bus)
         self._states = States(bus)
@@ -101,8 +103,15 @@ class Gateway:
             if record is not None:
                 return await self._repeated(request, record)
         try:
-            tool = await self._tool(request)
-            return await self._publish(request, request.command(tool))
+            held = await self._names.find(request.name)
+            if request.action == "install":
+                async with self._admission.room(request):
+                    return await self._publish(request, request.command(await self._reserve(request, held)))
+            tool = self._tool(request, held)
+            async with self._admission.room(request, tool):
+                return await self._publish(request, request.command(tool))
+        except TooManyWaiting as problem:
+            raise self._admission.full() from problem
         except Refused as problem:
             raise _full(problem) from problem
 
@@ -113,10 +122,7 @@ class Gateway:
             return None
         return await self._records.read(RECORD.parse(last.subject)["tool"], operation)
 
-    async def _tool(self, request: Request) -> str:
-        held = await self._names.find(request.name)
-        if request.action == "install":
-            return await self._reserve(request, held)
+    def _tool(self, request: Request, held: Held) -> str:
         if held.reservation is None or request.tool not in (None, held.reservation.tool):
             raise problems.no_tool(request.tool or request.name)
         return held.reservation.tool
@@ -169,7 +175,9 @@ class Gateway:
             if earlier is None or earlier.digest != request.digest:
                 raise problems.key_reused(request.operation)
             command = earlier
-        return await self._record(command)
+        acceptance = await self._record(command)
+        self._admission.accepted(acceptance.record)
+        return acceptance
 
     async def _store(self, request: Request, command: ToolCommand) -> Stored:
         try:
@@ -261,4 +269,4 @@ class Authentication:
 
 def _full(problem: Refused) -> Problem:
     log.error("the bus takes no more", problem=str(problem))
-    return problems.too_many_waiting() if isinstance(problem, TooManyWaiting) else problems.storage_full()
+    return problems.storage_full()

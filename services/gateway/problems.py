@@ -8,6 +8,7 @@ from libs.contracts.principals import Principal, Role
 from libs.contracts.source import Refused, shown
 from libs.contracts.streams import Reservation
 from libs.runtime.http.problems import Problem
+from services.gateway.domain.waiting import Crowded
 
 
 def not_allowed(by: Principal, needed: Role) -> Problem:
@@ -117,13 +118,27 @@ def not_changeable(field: str) -> Problem:
     return Problem(422, "not_changeable", "This cannot be changed", detail, field=field[:100])
 
 
-def too_many_waiting() -> Problem:
+_CROWDED = {
+    "tool": "{waiting} commands wait for {who}, and {limit} is the most that may",
+    "principal": "{waiting} commands of {who} wait, and {limit} is the most that may",
+    "platform": "{waiting} commands wait in all, and {limit} is the most that may",
+}
+
+
+def too_many_waiting(crowded: Crowded) -> Problem:
+    scope, who = crowded.place
+    said = _CROWDED[scope].format(who=who, waiting=crowded.waiting, limit=crowded.limit)
     return Problem(
         429,
         "too_many_waiting",
-        "Too many commands wait for this tool",
-        "as many commands as are admitted wait for this tool: wait until some of them have ended, or cancel them",
-        headers={"Retry-After": "10"},
+        "Too many commands wait",
+        f"{said}: try again in {crowded.seconds} s, when there is room at the pace of late, or cancel some of what "
+        "waits (GET /api/v1/operations lists it)",
+        headers={"Retry-After": str(crowded.seconds)},
+        scope=scope,
+        waiting=crowded.waiting,
+        limit=crowded.limit,
+        retry_after=crowded.seconds,
     )
 
 

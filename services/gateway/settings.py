@@ -2,6 +2,7 @@
 
 from pydantic import Field, SecretStr, field_validator
 
+from libs.contracts.streams import WAITING_IN_ALL, WAITING_PER_TOOL
 from libs.runtime.settings import CommaList, Seconds
 from libs.runtime.settings import Settings as PlatformSettings
 
@@ -14,6 +15,19 @@ class Settings(PlatformSettings):
     )
     accept_patience: Seconds = Field(
         8.0, description="A request that NATS has not acknowledged after this long is answered with 503."
+    )
+    waiting_per_tool: int = Field(
+        100,
+        ge=1,
+        le=WAITING_PER_TOOL,
+        description="So many commands may wait for one tool, what is worked on included; the next is answered with 429."
+        " A stop or uninstall with `now` is let in all the same.",
+    )
+    waiting_per_principal: int = Field(
+        1000, ge=1, le=WAITING_IN_ALL, description="So many commands of one user or agent may wait; the next: 429."
+    )
+    waiting_in_all: int = Field(
+        2000, ge=1, le=WAITING_IN_ALL, description="So many commands may wait in all; the next is answered with 429."
     )
     gateway_database: SecretStr | None = Field(
         None,

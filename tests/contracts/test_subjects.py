@@ -112,7 +112,7 @@ def test_every_command_and_every_task_has_exactly_one_consumer():
     for stream in (streams.COMMANDS, streams.TASKS):
         filters = [each for consumer in stream.consumers for each in consumer.filters]
         assert sorted(filters) == sorted(stream.subjects)
-        assert all(consumer.max_ack_pending > (stream.per_subject or 0) for consumer in stream.consumers)
+        assert all(consumer.max_ack_pending > (stream.in_all or 0) for consumer in stream.consumers)
 
 
 def test_no_two_forms_take_the_same_subject():

@@ -201,20 +201,21 @@ async def test_as_many_commands_as_are_admitted_wait_and_the_next_is_told_when_t
     await gateway.install(name="drill")
     answers = await asyncio.gather(*(gateway.post("/tools/lathe/start") for _ in range(110)))
     counted = Counter(answer.status_code for answer in answers)
-    assert counted == {202: COMMANDS.per_subject, 429: 10}
+    assert counted == {202: 99, 429: 11}  # the tool's install waits too
     for answer in answers:
         if answer.status_code == 429:
             refused(answer, 429, "too_many_waiting")
             assert int(answer.headers["retry-after"]) > 0
-    assert len(await ledger.commands()) == 102
-    assert len(await ledger.record()) == 102
+    assert len(await ledger.commands()) == 101
+    assert len(await ledger.record()) == 101
     # The others are not held up by it: neither another tool, nor a stop of this one.
     accepted(await gateway.post("/tools/drill/start"))
     accepted(await gateway.post("/tools/lathe/stop", now="true"))
     refused(await gateway.post("/tools/lathe/start", key="later"), 429, "too_many_waiting")
-    oldest = await stage.witness.next(COMMANDS, "machete.cmd.v1.tool.*.start", 1)
-    assert oldest is not None
-    await stage.witness.jetstream.delete_msg("COMMANDS", oldest.sequence)
+    for _ in range(2):  # the stop is one more than may wait
+        oldest = await stage.witness.next(COMMANDS, "machete.cmd.v1.tool.*.start", 1)
+        assert oldest is not None
+        await stage.witness.jetstream.delete_msg("COMMANDS", oldest.sequence)
     await ledger.accepted_once(operation(await gateway.post("/tools/lathe/start", key="later")))
 
 

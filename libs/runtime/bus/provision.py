@@ -100,6 +100,7 @@ def _stream_config(stream: streams.Stream, share: float, replicas: int) -> api.S
         storage=api.StorageType.FILE,
         max_bytes=int(stream.max_bytes * share),
         max_age=stream.max_age or 0,
+        max_msgs=stream.in_all or -1,
         max_msgs_per_subject=stream.per_subject or -1,
         discard=api.DiscardPolicy.NEW if stream.refuse else api.DiscardPolicy.OLD,
         discard_new_per_subject=bool(stream.refuse and stream.per_subject),

@@ -89,8 +89,13 @@ async def extent(bus: Bus, stream: Stream) -> Extent:
 
 async def subjects_of(bus: Bus, stream: Stream, wanted: str) -> list[str]:
     """Those under which the stream holds messages; `wanted` may have wildcards."""
+    return sorted(await count_by_subject(bus, stream, wanted))
+
+
+async def count_by_subject(bus: Bus, stream: Stream, wanted: str) -> dict[str, int]:
+    """How many messages the stream holds under each of these subjects."""
     info = await bus.jetstream.stream_info(stream.name, subjects_filter=wanted)
-    return sorted(info.state.subjects or {})
+    return info.state.subjects or {}
 
 
 async def read(

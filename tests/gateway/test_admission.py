@@ -1,0 +1,143 @@
+"""Who asks for more than may wait is told so, at either door, with a time at which there is room."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+from libs.contracts.streams import COMMANDS, STREAMS
+from tests.gateway.agents import robot
+from tests.gateway.doors import Door, accepted, door, gateway_settings, operation, refused
+from tests.gateway.ledger import Ledger
+from tests.gateway.workers import working
+from tests.support.stage import Stage, eventually
+
+
+async def refused_soon(gateway: Door, path: str, scope: str) -> None:
+    """As soon as the gateway has heard of all."""
+
+    async def look() -> bool:
+        answer = await gateway.post(path)
+        return answer.status_code == 429 and answer.json()["scope"] == scope
+
+    await eventually(look, f"{path} is refused for the {scope}")
+
+
+async def let_in_soon(gateway: Door, path: str) -> None:
+    async def look() -> bool:
+        return (await gateway.post(path)).status_code == 202
+
+    await eventually(look, f"{path} is accepted")
+
+
+async def test_all_commands_of_a_tool_count_whatever_they_are_and_what_is_said_helps(
+    stage: Stage, tmp_path: Path, ledger: Ledger
+):
+    async with door(stage, tmp_path, waiting_per_tool=4) as gateway:
+        for path in ("start", "stop", "restart"):
+            await gateway.install(name="lathe")
+            accepted(await gateway.post(f"/tools/lathe/{path}"))
+        answer = await gateway.post("/tools/lathe/build")
+        said = refused(answer, 429, "too_many_waiting")
+        assert (said["scope"], said["waiting"], said["limit"]) == ("tool", 4, 4)
+        assert int(answer.headers["retry-after"]) == said["retry_after"] >= 1
+        for word in ("4 commands wait for lathe-", "try again in", "cancel", "/api/v1/operations"):
+            assert word in said["detail"]
+        accepted(await gateway.post("/tools/lathe/stop", now="true"))
+        accepted(await gateway.install(name="drill"))
+        assert len(await ledger.commands()) == 6
+
+
+async def test_each_principal_has_a_bound_of_his_own_and_agents_are_told_alike(stage: Stage, tmp_path: Path):
+    async with door(stage, tmp_path, waiting_per_principal=3) as gateway:
+        for name in ("lathe", "drill", "saw"):
+            accepted(await gateway.install(name=name))
+        over_http = await gateway.install(name="plane")
+        refused(over_http, 429, "too_many_waiting")
+        async with robot(stage, gateway, "eager") as agent:
+            for name in ("lathe", "drill", "saw"):
+                (await agent.ask("tools.start", {"name": name})).accepted()
+            answer = await agent.ask("tools.stop", {"name": "lathe"})
+            said = answer.refused(429, "too_many_waiting")
+            assert said.keys() == over_http.json().keys()
+            assert said["scope"] == over_http.json()["scope"] == "principal"
+            assert answer.headers["Retry-After"] == str(said["retry_after"])
+            assert "3 commands of agent:eager wait" in said["detail"]
+
+
+async def test_the_platform_has_a_bound_and_a_name_refused_by_it_is_free(stage: Stage, tmp_path: Path, ledger: Ledger):
+    async with door(stage, tmp_path, waiting_in_all=2) as gateway:
+        first = operation(await gateway.install(name="lathe"))
+        accepted(await gateway.install("key", name="drill"))
+        said = refused(await gateway.install(name="saw"), 429, "too_many_waiting")
+        assert (said["scope"], said["waiting"], said["limit"]) == ("platform", 2, 2)
+        assert await ledger.holder("saw") is None
+        # What is there already is found, however full it is.
+        accepted(await gateway.install("key", name="drill"))
+        async with working(stage) as works:
+            await works.ended(first)
+        await let_in_soon(gateway, "/tools/lathe/start")
+
+
+async def test_many_at_once_are_let_in_to_the_bound_and_no_further(stage: Stage, tmp_path: Path, ledger: Ledger):
+    async with door(stage, tmp_path, waiting_per_tool=10) as gateway:
+        await gateway.install(name="lathe")
+        answers = await asyncio.gather(*(gateway.post("/tools/lathe/start") for _ in range(30)))
+        assert Counter(answer.status_code for answer in answers) == {202: 9, 429: 21}
+        assert len(await ledger.commands()) == 10
+        told = sorted(int(answer.headers["retry-after"]) for answer in answers if answer.status_code == 429)
+        assert told[0] >= 1
+
+
+async def test_two_gateways_and_one_that_comes_later_hold_one_bound(stage: Stage, tmp_path: Path):
+    async with door(stage, tmp_path / "one", waiting_per_tool=4) as one:
+        async with door(stage, tmp_path / "two", waiting_per_tool=4) as two:
+            await one.install(name="lathe")
+            for gateway in (two, one, two):
+                accepted(await gateway.post("/tools/lathe/start"))
+            for gateway in (one, two):
+                await refused_soon(gateway, "/tools/lathe/stop", "tool")
+        async with door(stage, tmp_path / "three", waiting_per_tool=4) as three:
+            await refused_soon(three, "/tools/lathe/restart", "tool")
+
+
+async def test_room_is_found_again_when_work_is_done_cancelled_or_gone_without_a_word(stage: Stage, tmp_path: Path):
+    async with door(stage, tmp_path, waiting_per_tool=2) as gateway:
+        first = operation(await gateway.install(name="lathe"))
+        accepted(await gateway.post("/tools/lathe/start"))
+        refused(await gateway.post("/tools/lathe/start"), 429, "too_many_waiting")
+        async with working(stage) as works:
+            await works.ended(first)
+            await let_in_soon(gateway, "/tools/lathe/start")
+            await eventually(lambda: len(works.done) == 3, "all is done")
+        for _ in range(2):
+            await let_in_soon(gateway, "/tools/lathe/start")
+        refused(await gateway.post("/tools/lathe/start"), 429, "too_many_waiting")
+        await stage.witness.jetstream.purge_stream(COMMANDS.name)
+        accepted(await gateway.post("/tools/lathe/start"))
+
+
+async def test_counts_are_right_again_after_nats_was_killed(stage: Stage, tmp_path: Path):
+    async with door(stage, tmp_path, waiting_per_tool=3) as gateway:
+        await gateway.install(name="lathe")
+        accepted(await gateway.post("/tools/lathe/start"))
+        await stage.crash()
+        await let_in_soon(gateway, "/tools/lathe/start")
+        await refused_soon(gateway, "/tools/lathe/start", "tool")
+
+
+async def test_no_setting_passes_what_the_stream_itself_takes(stage: Stage, tmp_path: Path):
+    """And whatever the stream refuses is told in the same words."""
+    (commands,) = [stream for stream in STREAMS if stream.name == COMMANDS.name]
+    limits = gateway_settings(stage, tmp_path)
+    assert limits.waiting_per_tool <= (commands.per_subject or 0)
+    assert limits.waiting_in_all <= (commands.in_all or 0)
+    config = (await stage.witness.jetstream.stream_info(COMMANDS.name)).config
+    assert (config.max_msgs, config.max_msgs_per_subject) == (commands.in_all, commands.per_subject)
+    config.max_msgs = 1
+    await stage.witness.jetstream.update_stream(config)
+    async with door(stage, tmp_path) as gateway:
+        accepted(await gateway.install(name="lathe"))
+        said = refused(await gateway.post("/tools/lathe/start"), 429, "too_many_waiting")
+        assert said["retry_after"] >= 1
