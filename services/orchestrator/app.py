@@ -14,6 +14,7 @@ from libs.runtime.bus.worker import Worker
 from libs.runtime.children import Children
 from libs.runtime.health import Check
 from libs.runtime.service import Service
+from services.orchestrator.adapters.build_slots import BuildSlots
 from services.orchestrator.adapters.builder import BuildxBuilder
 from services.orchestrator.adapters.compose import Compose
 from services.orchestrator.adapters.containers import DockerContainers
@@ -47,12 +48,13 @@ def build(settings: Settings) -> Service:
             children = Children(bound=settings.watchdog_bound, heartbeat=settings.heartbeat / 2)
             home = settings.data / "buildx"
             workshop = DiskWorkshop(connected.bus, tools, children)
+            slots = BuildSlots(docker, settings.data / "slots", settings.watchdog_bound, settings.build_slots)
             engine = Engine(
                 runners={
                     "container": SingleContainers(
                         connected.instance,
                         containers,
-                        BuildxBuilder(docker, children, home),
+                        BuildxBuilder(docker, children, home, slot=slots.taken),
                         workshop,
                         settings.build_args,
                     ),
@@ -60,7 +62,7 @@ def build(settings: Settings) -> Service:
                         docker,
                         connected.instance,
                         tools,
-                        Compose(docker, children, home),
+                        Compose(docker, children, home, slots.taken),
                         workshop,
                         settings.build_args,
                         settings.network_pool,

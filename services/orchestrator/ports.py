@@ -5,7 +5,7 @@ Every call may raise `EngineAway` (nothing is known of what happened; the same c
 """
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -62,6 +62,17 @@ class Children(Protocol):
 
 def always() -> bool:
     return True
+
+
+@asynccontextmanager
+async def at_once(log: Callable[[list[str]], Awaitable[None]]) -> AsyncGenerator[None]:
+    """A `Slot` that nobody waits for."""
+    yield
+
+
+# One of the places that bound how many builds run at once: entered when it is free, in the order of asking. `log` is
+# told what is waited for.
+Slot = Callable[[Callable[[list[str]], Awaitable[None]]], AbstractAsyncContextManager[None]]
 
 
 class Builder(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
@@ -64,7 +65,7 @@ class TaskWorker:
         self._records = Records(bus)
         self._signals = Signals(bus)
         self._intake = Intake(bus, TASKS, consumer, timing, self._handle)
-        self._places = asyncio.Semaphore(timing.max_running)
+        self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(timing.max_running))
         self._held: dict[tuple[str, str, int], Delivery] = {}
         self._consumer = consumer.name
         self._service = bus.source.partition("/")[0]
@@ -89,9 +90,8 @@ class TaskWorker:
         self._held[key] = delivery
         with tracing.within(delivery.trace), bind(operation=task.operation, tool=task.tool):
             try:
-                async with delivery.held(), self._places:
-                    with metrics.running.labels(self._consumer).track_inprogress():
-                        await self._do(task, delivery)
+                async with delivery.held():
+                    await self._do(task, delivery)
             except FencedOff:
                 await delivery.ack()
             except (Interrupted, Unavailable) as problem:
@@ -199,8 +199,11 @@ class TaskWorker:
         return _ended(task, "failed", error=Problem(code="internal_error", message=said))
 
     async def _act(self, task: Task, operation: Operation, delivery: int) -> Tool | None:
-        async with operation.step(task.step, delivery):
-            return await self._handlers[type(task)].act(task, operation)
+        """In one of the places of its kind: no start waits behind builds. Whoever waits for one is under watch too."""
+        async with self._places[task.what]:
+            with metrics.running.labels(self._consumer).track_inprogress():
+                async with operation.step(task.step, delivery):
+                    return await self._handlers[type(task)].act(task, operation)
 
 
 def _too_late(task: Task, source: str) -> Problem:

@@ -28,6 +28,7 @@ from libs.runtime.bus.lanes import Lanes
 from libs.runtime.bus.letters import bury, keep
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.operation import FencedOff, Interrupted, Operation
+from libs.runtime.bus.places import Places
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.states import States
@@ -51,7 +52,7 @@ class Worker:
         self._signals = Signals(bus)
         self._lanes = Lanes(bus, self._records, self._signals, timing)
         self._intake = Intake(bus, COMMANDS, consumer, timing, self._handle)
-        self._places = asyncio.Semaphore(timing.max_running)
+        self._places = Places(self._records, self._signals, timing.max_running)
         self._held: dict[int, Delivery] = {}
         self._service = consumer.name
 
@@ -92,7 +93,7 @@ class Worker:
                 await delivery.ack()
                 return
             if whose is Turn.MINE:
-                async with self._places:
+                async with self._places.one(command):
                     with metrics.running.labels(self._service).track_inprogress():
                         done = await self._at_head(command, delivery)
             else:

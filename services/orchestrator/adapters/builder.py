@@ -16,19 +16,23 @@ from services.orchestrator.domain import names
 from services.orchestrator.domain.builds import BuildLog, build_argv, build_environment, readable
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage
-from services.orchestrator.ports import Children, always
+from services.orchestrator.ports import Children, Slot, always, at_once
 
 Log = Callable[[list[str]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class BuildxBuilder:
-    """`home` is a folder for the client's own state; it is made. `buildx` is how the client is called."""
+    """`home` is a folder for the client's own state; it is made. `buildx` is how the client is called.
+
+    What is built already waits for no slot.
+    """
 
     engine: Engine
     children: Children
     home: Path
     buildx: tuple[str, ...] | None = None
+    slot: Slot = at_once
 
     async def build(self, spec: BuildSpec, log: Log, alive: Callable[[], bool] = always) -> BuiltImage:
         if built := await self._built(spec):
@@ -36,7 +40,8 @@ class BuildxBuilder:
         context = await asyncio.to_thread(context_of, spec)
         self.home.mkdir(parents=True, exist_ok=True)
         story = BuildLog()
-        code = await self._run(spec, context, story, log, alive)
+        async with self.slot(log):
+            code = await self._run(spec, context, story, log, alive)
         if code != 0:
             await self.engine.must_answer()
             raise story.failure(code)

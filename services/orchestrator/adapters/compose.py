@@ -17,7 +17,7 @@ from services.orchestrator.adapters.plugins import SEARCH_PATH, find_plugin
 from services.orchestrator.adapters.scratch import scratch_folder
 from services.orchestrator.domain.builds import BuildLog, build_environment, readable
 from services.orchestrator.domain.stacks import commands
-from services.orchestrator.ports import Children, always
+from services.orchestrator.ports import Children, Slot, always, at_once
 
 Log = Callable[[list[str]], Awaitable[None]]
 
@@ -44,6 +44,7 @@ class Compose:
     engine: Engine
     children: Children
     home: Path
+    slot: Slot = at_once
 
     async def config(
         self, project: Project, repository: Path, variables: Mapping[str, str], log: Log, alive: Callable[[], bool]
@@ -76,11 +77,12 @@ class Compose:
             await log(lines)
 
         argv = commands.build_argv(self._base(project), services)
-        with metrics.engine_call("compose build"), only_own_images(self._home(), repository) as guard:
-            code, lines = await self._run(argv, project.folder, told, alive, {**self._environment(), **guard})
-            if code != 0:
-                await self.engine.must_answer()
-                raise commands.build_failure(code, lines, story)
+        async with self.slot(log):
+            with metrics.engine_call("compose build"), only_own_images(self._home(), repository) as guard:
+                code, lines = await self._run(argv, project.folder, told, alive, {**self._environment(), **guard})
+                if code != 0:
+                    await self.engine.must_answer()
+                    raise commands.build_failure(code, lines, story)
 
     async def pull(self, project: Project, services: Sequence[str], log: Log, alive: Callable[[], bool]) -> None:
         argv = commands.pull_argv(self._base(project), services)
