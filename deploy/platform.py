@@ -27,6 +27,7 @@ from libs.runtime import private_files
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "machete:1.0.0"
+NATS_PORTS = (("MACHETE_NATS_PORT", "4222"), ("MACHETE_NATS_PORT_2", "4223"), ("MACHETE_NATS_PORT_3", "4224"))
 DONE, FAILED, PERSON_NEEDED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -45,8 +46,23 @@ class Setup:
         files = self.chosen.get("COMPOSE_FILE") or str(ROOT / "docker-compose.yml")
         if self.chosen.get("MACHETE_DOMAIN"):
             files += f"{os.pathsep}{ROOT / 'deploy' / 'caddy' / 'domain.yml'}"
-        stand_ins = {**parts.chosen(parts.FOR_PLATFORM), **_build_args()}
+        stand_ins = {**parts.chosen(parts.FOR_PLATFORM), **_build_args(), **self._cluster()}
         return {**stand_ins, **clean_environment(), **self.chosen, "COMPOSE_FILE": files}
+
+    @property
+    def nats_servers(self) -> tuple[str, ...]:
+        return ("nats", "nats-2", "nats-3") if self.chosen.get("MACHETE_NATS_SERVERS") == "3" else ("nats",)
+
+    def _cluster(self) -> dict[str, str]:
+        """All addresses, so that whoever is connected to a server that dies goes on with another."""
+        if len(self.nats_servers) == 1:
+            return {}
+        ports = [self.chosen.get(name) or usual for name, usual in NATS_PORTS]
+        return {
+            "COMPOSE_PROFILES": "cluster",
+            "MACHETE_NATS_URL": ",".join(f"nats://{server}:4222" for server in self.nats_servers),
+            "MACHETE_ORCHESTRATOR_NATS_URL": ",".join(f"nats://127.0.0.1:{port}" for port in ports),
+        }
 
     def configuration(self) -> Any:
         """docker-compose.yml as Compose understands it here."""
@@ -104,7 +120,8 @@ def up(env_file: Path) -> None:
     _run(setup, "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
     # It takes on what changed of its users, after an upgrade say; without a change nothing happens. From inside: a
     # container that was sent a signal from outside counts as stopped by hand, and is not started again when it dies.
-    ask(setup.compose("exec", "-T", "nats", "nats-server", "--signal", "reload=1"), environment=setup.environment())
+    for server in setup.nats_servers:
+        ask(setup.compose("exec", "-T", server, "nats-server", "--signal", "reload=1"), environment=setup.environment())
     _say(setup, configuration, data)
 
 
@@ -124,7 +141,8 @@ def _build(setup: Setup) -> None:
 def _refuse_taken_ports(setup: Setup, configuration: Any) -> None:
     """Before anything is started: Compose would say so after it had started half of it."""
     running = set(ask(setup.compose("ps", "--services"), environment=setup.environment())[1].split())
-    for service, name in (("caddy", "MACHETE_PORT"), ("nats", "MACHETE_NATS_PORT")):
+    ours = zip(setup.nats_servers, (name for name, _ in NATS_PORTS), strict=False)
+    for service, name in (("caddy", "MACHETE_PORT"), *ours):
         for port in configuration["services"][service].get("ports", []):
             number, host = int(port["published"]), port.get("host_ip", "0.0.0.0")
             if service not in running and port.get("protocol", "tcp") == "tcp" and not _is_free(host, number):

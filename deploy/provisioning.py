@@ -4,7 +4,8 @@ Both can be repeated, and change nothing that is in order. Every service has a f
 sees no other one, so that it has the passwords of its own users alone:
 
     <data>/gateway, installer, orchestrator, status    machete.env, nats/credentials.json, metrics.token, what it keeps
-    <data>/nats, postgres, caddy                       what those keep, and their configuration
+    <data>/nats, postgres, caddy                       what those keep, and their configuration; of a cluster, nats-2
+                                                       and nats-3 too
     <data>/secrets                                     all passwords; only these two steps see it
     <data>/admin.token, metrics.token                  links into the gateway's folder, for who sits at this machine
 """
@@ -25,7 +26,7 @@ from typing import Any
 from libs.contracts.permissions import permissions
 from libs.runtime import kept_instance, nats_credentials, nats_issuer, private_files
 from libs.runtime.http import metrics_token
-from libs.runtime.nats_config import NatsUser, ServerSettings, render, storage_limit, storage_limit_of
+from libs.runtime.nats_config import Cluster, NatsUser, ServerSettings, render, storage_limit, storage_limit_of
 
 PLATFORM = "platform"
 NATS_USERS: dict[str, tuple[str, ...]] = {
@@ -35,6 +36,8 @@ NATS_USERS: dict[str, tuple[str, ...]] = {
     "status": ("status",),
 }
 """The users whose passwords a service gets. `platform` stays with this program."""
+NATS_SERVERS = ("nats", "nats-2", "nats-3")
+"""What they and their folders are called; where there is one, it is the first."""
 DATABASES = ("gateway", "status")
 """Services with a database; it and its owner are called like the service."""
 SUPERUSER = "postgres"
@@ -50,8 +53,11 @@ class Owner:
     gid: int
 
 
-def files(data: Path, owner: Owner) -> None:
-    """As root. Raises `BadCredentials` or `SettingsError` for a file that cannot be used."""
+def files(data: Path, owner: Owner, servers: int = 1) -> None:
+    """As root. Raises `BadCredentials`, `SettingsError` or ValueError for what cannot be used.
+
+    `servers` are those of NATS: one, or a cluster of three.
+    """
     _folder(data, owner, 0o711)
     secrets = _folder(data / "secrets", owner)
     nats = nats_credentials.ensure(secrets / "nats.json", permissions())
@@ -60,13 +66,18 @@ def files(data: Path, owner: Owner) -> None:
         _prepare_service(data / service, {user: nats[user] for user in users}, _settings_of(service, databases))
     issuer = nats_issuer.ensure(data / "gateway" / "nats" / nats_issuer.NAME)
     _share_metrics_token(data)
-    _prepare_nats(_folder(data / "nats", owner), nats, issuer.public)
+    names = NATS_SERVERS[:servers]
+    _refuse_another_number(data, servers)
+    routes = nats_credentials.ensure(secrets / "nats-cluster.json", ("route",))["route"]
+    for name in names:
+        cluster = Cluster("machete", 6222, [f"{each}:6222" for each in names], routes) if servers > 1 else None
+        _prepare_nats(_folder(data / name, owner), nats, issuer.public, name, cluster)
     _prepare_postgres(_folder(data / "postgres", owner, 0o711), databases[SUPERUSER])
     _folder(data / "caddy", owner)
     _link(data / "admin.token", Path("gateway") / "admin.token")
     _link(data / metrics_token.NAME, Path("gateway") / metrics_token.NAME)
     # The orchestrator is root, as the engine makes it anyway; what tools keep in there has owners of its own.
-    _give([secrets, *(data / each for each in (*NATS_USERS, "nats", "caddy") if each != "orchestrator")], owner)
+    _give([secrets, *(data / each for each in (*NATS_USERS, *names, "caddy") if each != "orchestrator")], owner)
 
 
 def _folder(path: Path, owner: Owner, mode: int = 0o700) -> Path:
@@ -97,19 +108,34 @@ def _share_metrics_token(data: Path) -> None:
         _write(data / service / metrics_token.NAME, f"{token}\n")
 
 
-def _prepare_nats(folder: Path, passwords: Mapping[str, str], issuer: str) -> None:
+def _refuse_another_number(data: Path, servers: int) -> None:
+    """A server that finds itself in a cluster clears away the streams that it had alone, and the other way round."""
+    config = data / "nats" / "server.json"
+    if not config.exists() or not any((data / "nats" / "jetstream").iterdir()):
+        return
+    before = len(json.loads(config.read_text()).get("cluster", {}).get("routes", ("itself",)))
+    if before != servers:
+        raise ValueError(
+            f"what NATS keeps was made by {before} of its servers, and MACHETE_NATS_SERVERS={servers} would lose it: "
+            f"set {before}, or move the folders {data}/nats* away while the platform is down. Tools then come back "
+            "from what their folders keep; their history does not"
+        )
+
+
+def _prepare_nats(folder: Path, passwords: Mapping[str, str], issuer: str, name: str, cluster: Cluster | None) -> None:
     store, config = folder / "jetstream", folder / "server.json"
     store.mkdir(mode=0o700, exist_ok=True)
     # Once chosen it stays: a running server takes on new users, and refuses to take on another limit.
     limit = storage_limit_of(config.read_text()) if config.exists() else 0
     settings = ServerSettings(
-        server_name="machete",
+        server_name=name.replace("nats", "machete"),
         port=4222,
         folder=Path("/data"),
         max_file_store=limit or storage_limit(shutil.disk_usage(store).free, 0, 0),
         users={name: NatsUser(passwords[name], allowed) for name, allowed in permissions().items()},
         issuer=issuer,
         health_port=8222,
+        cluster=cluster,
     )
     _write(config, _inside_a_container(render(settings)))
 
@@ -118,7 +144,9 @@ def _inside_a_container(document: str) -> str:
     """It is reached from other containers there, and what it logs is Docker's to keep."""
     values = json.loads(document)
     outside = {name: value for name, value in values.items() if not name.startswith("log")}
-    return json.dumps({**outside, "host": "0.0.0.0"}, indent=2) + "\n"
+    for door in (outside, outside.get("cluster", {})):
+        door["host"] = "0.0.0.0"
+    return json.dumps(outside, indent=2) + "\n"
 
 
 def _prepare_postgres(folder: Path, password: str) -> None:
@@ -189,13 +217,20 @@ def main(arguments: Sequence[str]) -> int:
     data = Path(environment["MACHETE_DATA"])
     try:
         if step == "files":
-            files(data, Owner(int(environment["MACHETE_UID"]), int(environment["MACHETE_GID"])))
+            owner = Owner(int(environment["MACHETE_UID"]), int(environment["MACHETE_GID"]))
+            files(data, owner, _number_of_servers(environment["MACHETE_NATS_SERVERS"]))
         else:
             _servers(data, environment)
     except (nats_credentials.BadCredentials, ValueError, OSError) as problem:
         print(f"provisioning: {problem}", file=sys.stderr)
         return 1
     return 0
+
+
+def _number_of_servers(chosen: str) -> int:
+    if chosen not in ("1", "3"):
+        raise ValueError(f"MACHETE_NATS_SERVERS={chosen} must be 1 or 3: two have no majority when one of them dies")
+    return int(chosen)
 
 
 def _servers(data: Path, environment: Mapping[str, str]) -> None:

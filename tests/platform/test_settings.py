@@ -31,7 +31,7 @@ NOT_PASSED_ON = {
     "MACHETE_NATS_USER",
     "MACHETE_WARDEN_PASSWORD",
 }
-COMMENTED = re.compile(r"^#([A-Z_]+)=(.*)$", re.MULTILINE)
+COMMENTED = re.compile(r"^#([A-Z0-9_]+)=(.*)$", re.MULTILINE)
 
 
 def compose_config(environment: dict[str, str]) -> Any:
@@ -54,7 +54,7 @@ def test_every_service_has_a_container() -> None:
 
 
 def test_the_example_explains_every_variable_of_the_compose_file_and_no_other() -> None:
-    named = set(re.findall(r"\$\{([A-Z_]+)", COMPOSE + (ROOT / "deploy" / "caddy" / "domain.yml").read_text()))
+    named = set(re.findall(r"\$\{([A-Z0-9_]+)", COMPOSE + (ROOT / "deploy" / "caddy" / "domain.yml").read_text()))
     explained = {name for name, _ in COMMENTED.findall(EXAMPLE)}
     assert explained - {"BASE_IMAGE"} == named
 

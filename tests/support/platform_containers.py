@@ -104,9 +104,9 @@ def reachable_from_containers() -> str:
 
 
 @asynccontextmanager
-async def contained_platform(folder: Path) -> AsyncGenerator[ContainedPlatform]:
+async def contained_platform(folder: Path, nats_servers: int = 1) -> AsyncGenerator[ContainedPlatform]:
     async with AsyncExitStack() as stack:
-        platform = _described(stack, folder)
+        platform = _described(stack, folder, nats_servers)
         stack.callback(platform.compose, "down", "--remove-orphans", "--timeout", "5")
         await platform.up()
         platform.bus = await stack.enter_async_context(platform.as_user("platform"))
@@ -120,16 +120,19 @@ async def contained_platform(folder: Path) -> AsyncGenerator[ContainedPlatform]:
         yield platform
 
 
-def _described(stack: AsyncExitStack, folder: Path) -> ContainedPlatform:
+def _described(stack: AsyncExitStack, folder: Path, nats_servers: int) -> ContainedPlatform:
     forge = stack.enter_context(Forge(folder / "git", reachable_from_containers()))
     gate = stack.enter_context(Gate())
-    port, nats, health = free_ports(3)
+    port, health, nats, second, third = free_ports(5)
     settings = {
         **TIMES,
         "COMPOSE_PROJECT_NAME": f"machete-test-{random_word(6)}",
         "MACHETE_DATA": str(folder / "data"),
         "MACHETE_PORT": str(port),
+        "MACHETE_NATS_SERVERS": str(nats_servers),
         "MACHETE_NATS_PORT": str(nats),
+        "MACHETE_NATS_PORT_2": str(second),
+        "MACHETE_NATS_PORT_3": str(third),
         "MACHETE_ORCHESTRATOR_PORT": str(health),
         "MACHETE_NETWORK_PREFIX": f"10.212.{random.randrange(1, 250)}",
         "MACHETE_GIT_PROTOCOLS": "https,http",
@@ -141,7 +144,7 @@ def _described(stack: AsyncExitStack, folder: Path) -> ContainedPlatform:
     foreign = ("MACHETE_", "COMPOSE_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     made = ContainedPlatform(folder / "data", environment, forge, gate, env_file=env_file, port=port)
-    made.nats_url = f"nats://127.0.0.1:{nats}"
+    made.nats_url = ",".join(f"nats://127.0.0.1:{each}" for each in (nats, second, third)[:nats_servers])
     return made
 
 
