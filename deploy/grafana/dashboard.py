@@ -228,6 +228,15 @@ def operations() -> Group:
                 _lines(("max by (state) (machete_tools)", "{{state}}")),
                 stacked=True,
             ),
+            Panel(
+                "Tools that should run and do not",
+                "`waiting`: started again at the time that the tool's reason tells. `left`: somebody stopped them by "
+                "hand, or their manifest says so; start or stop them.",
+                _lines(
+                    ("max by (standing) (machete_tools_drifted)", "{{standing}}"),
+                    (_rate("machete_repairs_total", "cause", quiet=True), "started again: {{cause}}"),
+                ),
+            ),
         ],
     )
 

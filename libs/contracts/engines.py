@@ -16,6 +16,8 @@ class ToolObserved(Message):
 
     `state` was judged by what the tool should do as of the record at `judged_by` (the sequence of its end):
     where a later record is known, only `services` are news, and a newer judgement follows.
+
+    `by_hand` are the ids of containers that somebody stopped or removed at the engine, as far as that still holds.
     """
 
     type = "machete.engine.tool-observed.v1"
@@ -27,6 +29,7 @@ class ToolObserved(Message):
     container: str | None = None
     action: str
     judged_by: int = 0
+    by_hand: tuple[str, ...] = ()
     observed_at: datetime
 
 

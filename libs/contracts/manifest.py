@@ -25,6 +25,7 @@ from libs.contracts.manifest_values import (
     InnerPath,
     Memory,
     Port,
+    Restart,
     Seconds,
     ServiceName,
     Switch,
@@ -113,6 +114,8 @@ class Runtime(Part):
     """Of a stack, the service that answers on the port; found by the ports that are published, if it is not said."""
     readiness_timeout: Seconds | None = None
     """How long a start may take until the tool is healthy; 60 seconds if it is not said."""
+    restart: Restart = "unless-stopped"
+    """When what should run and does not is started again; `always` also where somebody stopped it by hand, once."""
 
 
 class Route(Part):
@@ -209,6 +212,7 @@ class ResolvedManifest(Frozen):
     port: int | None = None
     health_check: str | None = None
     readiness_timeout: float = DEFAULT_READINESS_SECONDS
+    restart: Literal["always", "unless-stopped", "on-failure", "no"] = "unless-stopped"
     environment: dict[str, str] = Field(default_factory=dict)
     volumes: tuple[Volume, ...] = ()
     dependencies: tuple[str, ...] = ()

@@ -43,6 +43,8 @@ VOLUME_RULE = (
 )
 MEMORY_RULE = "memory is at least 6Mi, in bytes or with Ki, Mi, Gi, Ti (1024) or K, M, G, T (1000), like 512Mi"
 CPU_RULE = "cpu is a number of cores like 0.5 or thousandths of one like 500m, at least 10m"
+RESTARTS = ("always", "unless-stopped", "on-failure", "no")
+RESTART_RULE = f"a restart is one of {', '.join(RESTARTS)}"
 TIMEOUT_RULE = f"a timeout is a number of seconds from 1 to {MAX_SECONDS}, like 90, 90s or 2m"
 
 
@@ -88,6 +90,14 @@ def category(value: object) -> str:
     word = value.strip().lower() if isinstance(value, str) else ""
     if word not in CATEGORIES:
         raise Bad(f"a category is one of {', '.join(CATEGORIES)}")
+    return word
+
+
+def restart(value: object) -> str:
+    """YAML reads a bare `no` as false."""
+    word = "no" if value is False else value.strip().lower() if isinstance(value, str) else ""
+    if word not in RESTARTS:
+        raise Bad(RESTART_RULE)
     return word
 
 
@@ -273,6 +283,11 @@ ServiceName = Annotated[str, BeforeValidator(service_name), WithJsonSchema({"typ
 Switch = Annotated[bool, BeforeValidator(switch), WithJsonSchema({"type": "boolean"})]
 Title = Annotated[str, BeforeValidator(tool_title), WithJsonSchema({"type": "string", "maxLength": 100})]
 Category = Annotated[str, BeforeValidator(category), WithJsonSchema({"enum": list(CATEGORIES)})]
+Restart = Annotated[
+    Literal["always", "unless-stopped", "on-failure", "no"],
+    BeforeValidator(restart),
+    WithJsonSchema({"enum": [*RESTARTS, False]}),
+]
 Seconds = Annotated[float, BeforeValidator(seconds), _text_or_number(90, "90s", "2m")]
 Memory = Annotated[int, BeforeValidator(memory_bytes), _text_or_number("512Mi")]
 Cpu = Annotated[int, BeforeValidator(nano_cpus), _text_or_number("500m", 0.5)]

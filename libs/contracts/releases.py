@@ -16,11 +16,15 @@ class Source(Frozen):
 
 
 class StackService(Frozen):
-    """A service of a stack and what it runs from. A `job` is done once it has ended with 0; any other keeps running."""
+    """A service of a stack and what it runs from. A `job` is done once it has ended with 0; any other keeps running.
+
+    `replicas` is how many containers of it run.
+    """
 
     name: str
     image: str
     job: bool = False
+    replicas: int = 1
 
 
 class Release(Frozen):

@@ -38,6 +38,20 @@ class ServiceStatus(Frozen):
     job: bool = False
 
 
+class Repairs(Frozen):
+    """What was done to keep a tool running, unasked, since somebody last asked for something.
+
+    `tries` are the starts in a row between which it did not stay up, `undone` those that undid what somebody had done
+    by hand at the engine. `last` is when the last one ended, `problem` why it failed. `left`: no other one follows.
+    """
+
+    tries: int
+    undone: int = 0
+    last: datetime
+    problem: str | None = None
+    left: bool = False
+
+
 class Tool(Frozen):
     """A tool whole. `port` is the port on the host that it keeps; `since` is when it came into `state`."""
 
@@ -55,6 +69,18 @@ class Tool(Frozen):
     urls: tuple[str, ...] = ()
     services: tuple[ServiceStatus, ...] = ()
     installed_at: datetime
+    repairs: Repairs | None = None
+
+
+class Repair(Frozen):
+    """A start that nobody asked for. It comes to nothing where the tool's last record is not `judged_by` any more.
+
+    `tries` and `undone` are what the tool's `Repairs` come to with it.
+    """
+
+    judged_by: int
+    tries: int
+    undone: int = 0
 
 
 class ToolCommand(Message):
@@ -96,11 +122,12 @@ class BuildTool(ToolCommand):
 
 
 class StartTool(ToolCommand):
-    """Run the tool's current release and wait until it is ready."""
+    """Run the tool's current release and wait until it is ready; with `repair`, because it should run and does not."""
 
     type = "machete.command.start-tool.v1"
     action = "start"
     subject_form = COMMAND["start"]
+    repair: Repair | None = None
 
 
 class StopTool(ToolCommand):

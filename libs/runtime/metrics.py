@@ -231,6 +231,19 @@ tools = _gauge(
     "machete_tools", "Tools, by the state that is shown.", "state", answers="How many tools, in which state?"
 )
 
+repairs = _counter(
+    "machete_repairs_total",
+    "Starts of tools that should run and do not: what was `gone`, had `ended`, or was `not_ready` after the last one.",
+    "cause",
+    answers="Does the platform have to start tools again that nobody asked it to?",
+)
+drifted = _gauge(
+    "machete_tools_drifted",
+    "Tools that should run and do not: to be started again (`waiting`), or `left` to somebody.",
+    "standing",
+    answers="What does not run although it should, and does anybody have to do something?",
+)
+
 # Does the engine answer?
 
 engine_calls = _counter(

@@ -24,6 +24,7 @@ from services.orchestrator.adapters.kept_tools import DiskKeptTools
 from services.orchestrator.adapters.stacks import DockerStacks
 from services.orchestrator.adapters.workshop import DiskWorkshop
 from services.orchestrator.adopting import Adopting
+from services.orchestrator.domain.drift import Backoff
 from services.orchestrator.follower import Follower
 from services.orchestrator.handlers import Engine, command_handlers, task_handlers
 from services.orchestrator.keeper import Keeper
@@ -74,7 +75,8 @@ def build(settings: Settings) -> Service:
                 stop_timeout=settings.stop_timeout,
             )
             bus, states = connected.bus, States(connected.bus)
-            watcher = Watcher(bus, states, containers, feed, Reconciler(bus, states, containers))
+            reconciler = Reconciler(bus, containers, _backoff(settings))
+            watcher = Watcher(bus, states, containers, feed, reconciler, interval=settings.look_interval)
             worker = Worker(bus, COMMANDS.consumers[1], command_handlers(engine), connected.timing)
             tasks = TaskWorker(bus, TASKS.consumers[0], task_handlers(engine), connected.timing)
             follower = Follower(bus, containers, feed, watcher.changed)
@@ -105,6 +107,10 @@ def build(settings: Settings) -> Service:
         return [nats, engine]
 
     return Service(name=NAME, routes=None, run=run, health=health)
+
+
+def _backoff(settings: Settings) -> Backoff:
+    return Backoff(settings.repair_backoff, settings.repair_backoff_max, settings.repair_settled)
 
 
 async def _first(adopting: Adopting, watcher: Watcher) -> None:

@@ -31,6 +31,7 @@ from services.orchestrator.domain.failures import DiskFull, EngineAway
 from services.orchestrator.domain.plan import as_seen
 from services.orchestrator.ports import Containers, Runner, Workshop
 from services.orchestrator.rebuild import Rebuild
+from services.orchestrator.repairing import as_it_stands, counted, is_out_of_date
 
 
 @dataclass(frozen=True)
@@ -79,13 +80,17 @@ class Start:
     engine: Engine
 
     async def act(self, command: StartTool, operation: Operation) -> Effect:
+        if await is_out_of_date(command.repair, operation):
+            return Untouched()
         tool = _installed(command, operation)
         with _awaiting_engine():
             async with operation.step("start"):
-                return Changed(await self.engine.start(tool, operation))
+                return Changed(counted(await self.engine.start(tool, operation), command.repair))
 
     async def recover(self, command: StartTool, operation: Operation) -> Effect:
-        """What ran before goes on; what this start brought up is stopped."""
+        """What ran before goes on; what this start brought up is stopped, unless it was to repair the tool."""
+        if command.repair is not None:
+            return await as_it_stands(self.engine.containers, command.repair, operation)
         return await _stopped_again(self.engine, command, operation)
 
 

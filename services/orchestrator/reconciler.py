@@ -1,60 +1,172 @@
-"""What should run against what does: drift is repaired by ordinary commands, in the tool's own lane."""
+"""What should run against what does: drift is repaired by ordinary commands, in the tool's own lane.
+
+Why, and what is left alone, is in docs/adr/0008-desired-and-actual.md.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, get_args
 
 import structlog
 
+from libs.contracts.engines import ToolObserved
 from libs.contracts.names import new_operation_id
 from libs.contracts.principals import Principal
-from libs.contracts.streams import COMMANDS
-from libs.contracts.subjects import lane
-from libs.contracts.tools import StartTool, Tool
-from libs.runtime.bus.connection import Bus
-from libs.runtime.bus.states import States
+from libs.contracts.streams import COMMANDS, EVENTS
+from libs.contracts.subjects import TOOL_ENGINE, lane
+from libs.contracts.tools import Repair, StartTool, Tool, ToolRecorded
+from libs.runtime import metrics
+from libs.runtime.bus.connection import Bus, Refused
+from libs.runtime.bus.records import Records
+from services.orchestrator.domain.drift import Backoff, Cause, Drift, drift, is_at_work, judged
+from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.observations import Observation
 from services.orchestrator.ports import Containers
 
 log = structlog.get_logger(__name__)
 
 SELF = Principal(kind="service", name="orchestrator", role="operator")
+# Nanoseconds within which a signal is the reason for an end: longer than any container may take to stop.
+ENDS_WITHIN = 120 * 10**9
 
 
 @dataclass(frozen=True)
+class Judged:
+    """A tool as of its record at `fence`, as it is shown, and what it is short of."""
+
+    tool: Tool
+    fence: int
+    shown: Tool
+    drift: Drift | None
+    by_hand: tuple[str, ...]
+
+
+@dataclass
 class Reconciler:
+    """Replicas do the same, and it is done once: the same record gives the same operation.
+
+    `_by_hand` has, for each tool, the containers that somebody ended, and as of which record that was noted.
+    """
+
     bus: Bus
-    states: States
     containers: Containers
+    backoff: Backoff = field(default_factory=Backoff)
+    _signalled: dict[str, int] = field(default_factory=dict[str, int])
+    _ended: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+    _by_hand: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict[str, dict[str, int]](dict))
+    _standing: dict[str, Literal["waiting", "left"]] = field(default_factory=dict[str, Literal["waiting", "left"]])
 
-    async def reconcile(self, seen: Mapping[str, Observation]) -> None:
-        """After each connection to the engine, with all that it runs.
+    def __post_init__(self) -> None:
+        for cause in get_args(Cause):
+            metrics.repairs.labels(cause)
 
-        A tool that should run and does not is started. Containers of a tool that is known to be gone are
-        removed; those of a tool nobody knows are left alone: its install may be under way, or the streams lost.
+    def heard(self, event: EngineEvent) -> None:
+        """Takes note of what may be somebody's doing; whether it is our own shows when the tool is looked at."""
+        container = event.container_id
+        match event.action:
+            case "kill":
+                self._signalled[container] = event.time
+            case "die" if event.time - self._signalled.get(container, -ENDS_WITHIN) < ENDS_WITHIN:
+                self._ended[event.tool].add(container)
+            case "stop" | "destroy":
+                self._ended[event.tool].add(container)
+            case "start":
+                self._ended[event.tool].discard(container)
+                self._by_hand[event.tool].pop(container, None)
+            case _:
+                return
+        if event.action in ("start", "destroy"):
+            self._signalled.pop(container, None)
+
+    async def judge(self, tool: Tool, fence: int, seen: Observation) -> Judged:
+        """What is to be made of a tool as it was seen after its record was read."""
+        await self._note(tool, fence, seen)
+        by_hand = self._by_hand[tool.id]
+        if not by_hand and drift(tool, seen, (), self.backoff) is not None:
+            # Known from before this process, or from another one that was looking on when it happened.
+            by_hand |= await self._said_by_hand(tool.id)
+        if tool.repairs is not None:  # what was noted before the last repair is what that was for
+            by_hand = self._by_hand[tool.id] = {each: at for each, at in by_hand.items() if at >= fence}
+        found = drift(tool, seen, by_hand, self.backoff)
+        self._count(tool.id, found)
+        if found is None and not is_at_work(seen):
+            self._by_hand.pop(tool.id, None)
+        return Judged(tool, fence, judged(tool, seen, found), found, tuple(sorted(self._by_hand.get(tool.id, ()))))
+
+    async def _note(self, tool: Tool, fence: int, seen: Observation) -> None:
+        """What ended while an operation was at work on the tool was that operation's doing.
+
+        What is still up was seen before it ended, and is for the next look.
         """
-        for recorded in await self.states.all():
-            observation = seen.get(recorded.tool)
-            if recorded.state is None:
-                if observation is not None and observation.services:
-                    log.warning("removing what an uninstalled tool left", tool=recorded.tool)
-                    await self.containers.remove(recorded.tool, images=True, data=False)
-            elif recorded.state.desired == "running" and not _runs(observation):
-                await self._start(recorded.state, recorded.fence)
-
-    async def _start(self, tool: Tool, fence: int) -> None:
-        if await self.bus.next(COMMANDS, lane(tool.id), 1) is not None:
+        if tool.id not in self._ended:
             return
-        log.warning("starting a tool that should run", tool=tool.id)
-        operation = new_operation_id(SELF.label, f"reconcile.{tool.id}.{fence}.{self.bus.source}")
+        up = {service.container_id for service in seen.services if service.is_up}
+        ended = self._ended.pop(tool.id)
+        if later := ended & up:
+            self._ended[tool.id] |= later
+        if ended - up and tool.desired == "running" and not await self._busy(tool.id):
+            self._by_hand[tool.id] |= dict.fromkeys(ended - up, fence)
+
+    async def _said_by_hand(self, tool: str) -> dict[str, int]:
+        kept = await self.bus.last(EVENTS, TOOL_ENGINE.build({"tool": tool}))
+        said = kept.message() if kept is not None else None
+        return dict.fromkeys(said.by_hand, said.judged_by) if isinstance(said, ToolObserved) else {}
+
+    async def act(self, it: Judged, seen: Observation) -> None:
+        """Asks for a start if one is due and nobody is at work on the tool. Once for each record of it."""
+        due = it.drift.due if it.drift is not None else None
+        if it.drift is None or due is None or due > seen.observed_at or await self._busy(it.tool.id):
+            return
+        operation = new_operation_id(SELF.label, f"repair.{it.tool.id}.{it.fence}")
+        if (await Records(self.bus).read(it.tool.id, operation)).entries:
+            return
+        repair = Repair(judged_by=it.fence, tries=it.drift.tries + 1, undone=it.drift.undone)
         command = StartTool(
-            tool=tool.id, tool_name=tool.name, operation=operation, requested_by=SELF, digest="reconcile"
+            tool=it.tool.id,
+            tool_name=it.tool.name,
+            operation=operation,
+            requested_by=SELF,
+            digest="repair",
+            repair=repair,
         )
-        await self.bus.publish(COMMANDS, command, id=operation)
+        try:
+            stored = await self.bus.publish(COMMANDS, command, id=operation)
+        except Refused as full:
+            log.warning("a tool is not started again for now", tool=it.tool.id, problem=str(full))
+            return
+        if not stored.duplicate:
+            metrics.repairs.labels(it.drift.cause).inc()
+            log.warning("starting a tool that should run", tool=it.tool.id, cause=it.drift.cause, attempt=repair.tries)
 
+    async def clear(self, recorded: ToolRecorded, seen: Mapping[str, Observation]) -> None:
+        """Removes the containers of a tool that is known to be gone.
 
-def _runs(observation: Observation | None) -> bool:
-    return observation is not None and any(
-        service.state in ("running", "restarting", "paused") for service in observation.services
-    )
+        Those of a tool nobody knows are left alone: its install may be under way, or the streams lost.
+        """
+        self.forget(recorded.tool)
+        observation = seen.get(recorded.tool)
+        if observation is not None and observation.services:
+            log.warning("removing what an uninstalled tool left", tool=recorded.tool)
+            await self.containers.remove(recorded.tool, images=True, data=False)
+
+    def forget(self, tool: str) -> None:
+        """Of a tool that is gone nothing is known any more."""
+        self._ended.pop(tool, None)
+        self._by_hand.pop(tool, None)
+        self._count(tool, None)
+
+    async def _busy(self, tool: str) -> bool:
+        """Whether somebody is at work on the tool, or about to be."""
+        return await self.bus.next(COMMANDS, lane(tool), 1) is not None
+
+    def _count(self, tool: str, found: Drift | None) -> None:
+        if found is None:
+            self._standing.pop(tool, None)
+        else:
+            self._standing[tool] = "left" if found.due is None else "waiting"
+        standings = list(self._standing.values())
+        for standing in ("waiting", "left"):
+            metrics.drifted.labels(standing).set(standings.count(standing))

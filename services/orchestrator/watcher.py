@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -21,16 +21,17 @@ from libs.runtime.bus.states import States
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.observations import Observation
-from services.orchestrator.domain.plan import as_seen
 from services.orchestrator.ports import Containers, Feed
-from services.orchestrator.reconciler import Reconciler
+from services.orchestrator.reconciler import Judged, Reconciler
 
 log = structlog.get_logger(__name__)
 
 RETRY = 0.5
 # Seconds. EVENTS keep what was seen for weeks, not for ever: what has not changed since is said again.
 SAID_AGAIN = 86_400.0
-RECORDED, AGAIN = "recorded", "seen again"
+# Reasons of our own to look; what is seen then is said if it is news, or, of the last, in any case.
+RECORDED, LOOKED, AGAIN = "recorded", "looked over", "seen again"
+OWN = (RECORDED, LOOKED, AGAIN)
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,15 @@ class Glance:
     container: str | None = None
 
 
+Shown = tuple[ToolState, str | None, tuple[ServiceStatus, ...]]
+
+
 @dataclass
 class Watcher:
-    """`changed` is set whenever containers may have come or gone; `engine` is None while the engine is away."""
+    """`changed` is set whenever containers may have come or gone; `engine` is None while the engine is away.
+
+    `interval` is the pause between two looks at everything, in seconds: for what no event told.
+    """
 
     bus: Bus
     states: States
@@ -53,9 +60,12 @@ class Watcher:
     feed: Feed
     reconciler: Reconciler
     name: str = "local"
+    interval: float = 60.0
     version: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _glances: asyncio.Queue[Glance] = field(default_factory=asyncio.Queue[Glance])
+    _said: dict[str, tuple[int, Shown]] = field(default_factory=dict[str, tuple[int, Shown]])
+    _due: dict[str, asyncio.TimerHandle] = field(default_factory=dict[str, asyncio.TimerHandle])
 
     async def run(self) -> None:
         async with self.bus.listening(STATE.filter(), lambda message: self._recorded(message.subject)):
@@ -76,6 +86,7 @@ class Watcher:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look_on())
             group.create_task(self._say_again())
+            group.create_task(self._look_over())
             async with aclosing(self.feed.events(since)) as events:
                 async for event in events:
                     self._happened(event)
@@ -86,13 +97,30 @@ class Watcher:
         log.info("engine connected", version=version)
         await self.bus.publish(EVENTS, EngineConnected(engine=self.name, version=version, observed_at=now))
         self.version = version
+        async for judged, seen in self._everything():
+            await self._say(judged, seen, "connected", None)
+            if judged.drift is not None:
+                self._glances.put_nowait(Glance(judged.tool.id, LOOKED, ""))
+        self.changed.set()
+
+    async def _look_over(self) -> None:
+        """What is not as it was said, or is to be started, is looked at in its turn."""
+        while True:
+            await asyncio.sleep(self.interval)
+            async for judged, _ in self._everything():
+                if judged.drift is not None or self._is_news(judged):
+                    self._glances.put_nowait(Glance(judged.tool.id, LOOKED, ""))
+
+    async def _everything(self) -> AsyncGenerator[tuple[Judged, Observation]]:
+        """All tools as the engine lists them, in one call; what is left of those that are gone is cleared away."""
+        now = datetime.now(UTC)
         seen = await self.containers.observe_all()
         for recorded in await self.states.all():
-            if recorded.state is not None:
+            if recorded.state is None:
+                await self.reconciler.clear(recorded, seen)
+            else:
                 observation = seen.get(recorded.tool) or Observation(recorded.tool, (), now)
-                await self._say(recorded.state, recorded.fence, observation, "connected", None)
-        await self.reconciler.reconcile(seen)
-        self.changed.set()
+                yield await self.reconciler.judge(recorded.state, recorded.fence, observation), observation
 
     async def _say_again(self) -> None:
         """In its turn, as any other look: what is said last of a tool must be what was seen last."""
@@ -110,6 +138,9 @@ class Watcher:
         await self.bus.publish(EVENTS, lost)
 
     def _happened(self, event: EngineEvent) -> None:
+        self.reconciler.heard(event)
+        if event.action == "kill":
+            return  # what becomes of it is told by the events that follow
         self.changed.set()
         self._glances.put_nowait(Glance(event.tool, event.action, event.identity, event.container))
 
@@ -136,44 +167,66 @@ class Watcher:
         return glances
 
     async def _look(self, glance: Glance) -> None:
+        """Its record is read first: what is seen after that is never older than what is wanted."""
         tool, fence = await self.states.judged(glance.tool)
         if tool is None:
+            self._forget(glance.tool)
             return
         seen = await self.containers.observe(glance.tool)
-        if glance.action == RECORDED and _as_shown(_judged(tool, seen)) == _as_shown(tool):
-            return
-        await self._say(tool, fence, seen, glance.action, glance)
+        judged = await self.reconciler.judge(tool, fence, seen)
+        if glance.action not in (RECORDED, LOOKED) or self._is_news(judged):
+            await self._say(judged, seen, glance.action, glance)
+        await self.reconciler.act(judged, seen)
+        self._wake_when_due(judged, seen)
 
-    async def _say(self, tool: Tool, fence: int, seen: Observation, action: str, glance: Glance | None) -> None:
-        judged = _judged(tool, seen)
+    def _is_news(self, judged: Judged) -> bool:
+        """Whether it is not what was said last: by us, or since then by the record, as of before its operation."""
+        fence, said = self._said.get(judged.tool.id, (-1, None))
+        return _as_shown(judged.shown) != (said if fence == judged.fence else _as_shown(judged.tool))
+
+    async def _say(self, judged: Judged, seen: Observation, action: str, glance: Glance | None) -> None:
+        shown = judged.shown
         observed = ToolObserved(
-            tool=tool.id,
-            state=judged.state,
-            reason=judged.reason,
-            services=judged.services,
+            tool=shown.id,
+            state=shown.state,
+            reason=shown.reason,
+            services=shown.services,
             container=glance.container if glance else None,
             action=action,
-            judged_by=fence,
+            judged_by=judged.fence,
+            by_hand=judged.by_hand,
             observed_at=seen.observed_at,
         )
         id = glance.id if glance and glance.id else None
         await self.bus.publish(EVENTS, observed, id=id)
+        self._said[shown.id] = judged.fence, _as_shown(shown)
+
+    def _wake_when_due(self, judged: Judged, seen: Observation) -> None:
+        """A start that is not due yet is looked at again when it is."""
+        tool = judged.tool.id
+        if (waiting := self._due.pop(tool, None)) is not None:
+            waiting.cancel()
+        if judged.drift is not None and judged.drift.due is not None and judged.drift.due > seen.observed_at:
+            pause = (judged.drift.due - seen.observed_at).total_seconds()
+            loop = asyncio.get_running_loop()
+            self._due[tool] = loop.call_later(pause, self._glances.put_nowait, Glance(tool, LOOKED, ""))
+
+    def _forget(self, tool: str) -> None:
+        self.reconciler.forget(tool)
+        self._said.pop(tool, None)
+        if (waiting := self._due.pop(tool, None)) is not None:
+            waiting.cancel()
 
 
 def _last_of_each(glances: Iterable[Glance]) -> list[Glance]:
     """Whatever happened to a tool meanwhile, one look shows all of it; what the engine did is said in any case."""
     last: dict[str, Glance] = {}
     for glance in glances:
-        if glance.action not in (RECORDED, AGAIN) or glance.tool not in last:
+        if glance.action not in OWN or glance.tool not in last:
             last[glance.tool] = glance
     return list(last.values())
 
 
-def _as_shown(tool: Tool) -> tuple[ToolState, str | None, tuple[ServiceStatus, ...]]:
+def _as_shown(tool: Tool) -> Shown:
     """What is said of a tool's containers: the record of a start that failed has them as they were before it."""
     return tool.state, tool.reason, tool.services
-
-
-def _judged(tool: Tool, seen: Observation) -> Tool:
-    failure = tool.reason if tool.state is ToolState.FAILED and tool.desired == "stopped" else None
-    return as_seen(tool, seen, tool.desired, failure)

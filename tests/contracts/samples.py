@@ -46,6 +46,7 @@ STATE = tools.Tool(
     urls=("http://127.0.0.1:1", HARD),
     services=(tools.ServiceStatus(name=HARD, state="exited", exit_code=-1),),
     installed_at=NOW,
+    repairs=tools.Repairs(tries=3, undone=1, last=NOW, problem=HARD, left=True),
 )
 ABOUT: dict[str, Any] = {"operation": OPERATION, "tool": TOOL}
 COMMAND: dict[str, Any] = {**ABOUT, "tool_name": "lathe-7", "requested_by": ADMIN, "digest": HARD}
@@ -55,7 +56,7 @@ TASK: dict[str, Any] = {**ABOUT, "fence": 1, "deadline": NOW}
 SAMPLES: tuple[Message, ...] = (
     tools.InstallTool(**COMMAND, source=SOURCE, start=True),
     tools.BuildTool(**COMMAND),
-    tools.StartTool(**COMMAND),
+    tools.StartTool(**COMMAND, repair=tools.Repair(judged_by=2**53, tries=3, undone=1)),
     tools.StopTool(**COMMAND, now=True),
     tools.RestartTool(**COMMAND),
     tools.UninstallTool(**COMMAND, now=True, data=True),
@@ -75,7 +76,13 @@ SAMPLES: tuple[Message, ...] = (
     tasks.DiscardTool(**TASK),
     tasks.TaskEnded(**ABOUT, fence=1, what=HARD, outcome="failed", state=STATE, error=PROBLEM, ended_at=NOW),
     engines.ToolObserved(
-        tool=TOOL, state=tools.ToolState.DEGRADED, reason=HARD, services=STATE.services, action=HARD, observed_at=NOW
+        tool=TOOL,
+        state=tools.ToolState.DEGRADED,
+        reason=HARD,
+        services=STATE.services,
+        action=HARD,
+        by_hand=(HARD,),
+        observed_at=NOW,
     ),
     engines.EngineConnected(engine="local", version=HARD, observed_at=NOW),
     engines.EngineLost(engine="local", reason=HARD, observed_at=NOW),

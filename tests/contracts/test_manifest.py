@@ -104,6 +104,28 @@ def keys_in(data: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("always", "always"),
+        ("Unless-Stopped", "unless-stopped"),
+        ("on-failure", "on-failure"),
+        ("no", "no"),
+        ("'no'", "no"),
+    ],
+)
+def test_a_restart_is_read_as_people_write_it(written: str, read: str) -> None:
+    assert checked(f"machete: {{restart: {written}}}").manifest.machete.restart == read
+    assert checked("machete: {port: 80}").manifest.machete.restart == "unless-stopped"
+    jsonschema.validate(yaml.safe_load(f"machete: {{restart: {written.lower()}}}"), manifest_schema())
+
+
+@pytest.mark.parametrize("written", ["on-failure:3", "yes", "5", "[no]"])
+def test_a_restart_of_another_kind_is_refused_with_those_there_are(written: str) -> None:
+    said = fault(f"machete: {{restart: {written}}}")
+    assert said.endswith("a restart is one of always, unless-stopped, on-failure, no")
+
+
 def test_the_published_schema_takes_what_is_read() -> None:
     schema = manifest_schema()
     jsonschema.Draft202012Validator.check_schema(schema)

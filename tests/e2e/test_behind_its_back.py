@@ -69,34 +69,37 @@ async def stop(platform: Platform, tool: str) -> None:
     await platform.hand.stop(tool)
 
 
-async def remove(platform: Platform, tool: str) -> None:
-    await platform.hand.remove(tool)
-
-
-@pytest.mark.parametrize(
-    ("meddle", "action", "reason"),
-    [(kill, "die", "killed"), (stop, "die", "exit code 0"), (remove, "destroy", "its container is gone")],
-    ids=["killed", "stopped", "removed"],
-)
-async def test_a_container_that_was_ended_by_hand_shows_as_failed_with_the_reason(
-    platform: Platform, api: Api, meddle: Meddling, action: str, reason: str
+@pytest.mark.parametrize(("meddle", "reason"), [(kill, "killed"), (stop, "exit code 0")], ids=["killed", "stopped"])
+async def test_a_container_that_was_ended_by_hand_shows_as_failed_with_the_reason_and_is_left_so(
+    platform: Platform, api: Api, meddle: Meddling, reason: str
 ) -> None:
     name, tool = await tool_in(platform, "running")
     with platform.hand.watching() as happened:
         await meddle(platform, tool)
         shown = await shows(api, name, "failed")
-        assert await delay(platform, tool, happened, action) < 10 * SOON
-    if meddle is remove:
-        shown = await until(lambda: gone(api, name), "it is shown without a container")
+        assert await delay(platform, tool, happened, "die") < 10 * SOON
     assert reason in shown["reason"]
+    assert "It was stopped by hand, outside MACHETE. It is left so" in shown["reason"]
     assert (await api.done(await api.start(name)))["state"] == "succeeded"
     assert (await shows(api, name, "running"))["reason"] is None
     assert len(await platform.hand.running(tool)) == 1
 
 
-async def gone(api: Api, name: str) -> dict[str, Any] | None:
-    tool = await api.tool(name)
-    return tool if not tool["services"] else None
+async def test_a_container_that_was_removed_by_hand_shows_as_failed_and_is_made_again(
+    platform: Platform, api: Api
+) -> None:
+    name, tool = await tool_in(platform, "running")
+    with platform.hand.watching() as happened:
+        await platform.hand.remove(tool)
+        assert await delay(platform, tool, happened, "destroy") < 10 * SOON
+
+    async def said() -> bool:
+        observed = await platform.observed(tool)
+        return any("its container is gone" in (each.reason or "") and each.state == "failed" for each in observed)
+
+    await until(said, "it is said that it is gone")
+    await until(lambda: platform.hand.running(tool), "it runs again", 60)
+    assert (await shows(api, name, "running"))["reason"] is None
 
 
 async def test_a_container_that_was_started_by_hand_shows_as_running_outside_machete(

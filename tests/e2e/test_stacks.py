@@ -282,7 +282,7 @@ async def test_every_service_is_confined_and_restarted_as_promised(platform: Pla
         "once": "no",
         "awaited": "no",
         "waiting": "unless-stopped",
-        "own": "always",
+        "own": "unless-stopped",
     }
     for each in found.values():
         host = each["HostConfig"]

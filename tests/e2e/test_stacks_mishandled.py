@@ -14,7 +14,7 @@ from docker.types import IPAMConfig, IPAMPool
 
 from deploy.setup.images import BUSYBOX
 from tests.support.platform import Platform
-from tests.support.platform_checks import fresh
+from tests.support.platform_checks import fresh, nothing_waits
 from tests.support.platform_process import said_by_machine
 from tests.support.platform_stacks import (
     container,
@@ -69,44 +69,47 @@ async def test_what_was_kept_of_a_stack_can_be_lost_and_it_is_stopped_started_an
     await removed(platform, name, install.tool)
 
 
-async def test_a_container_removed_by_hand_shows_as_missing_and_start_makes_it_again(platform: Platform) -> None:
+async def test_a_container_removed_by_hand_shows_as_missing_and_is_made_again(platform: Platform) -> None:
     name, install = await installed(platform, stack({"web": serves("x", ports=["8080"]), "other": waits()}))
     sdk = platform.hand.sdk
 
-    async def shown(state: str) -> dict[str, Any]:
+    async def shown(state: str, words: str = "") -> dict[str, Any]:
         async def look() -> dict[str, Any] | None:
             tool = await platform.api.tool(name)
-            return tool if tool["state"] == state else None
+            return tool if tool["state"] == state and words in (tool["reason"] or "") else None
 
-        return await until(look, f"{name} is {state}")
+        return await until(look, f"{name} is {state}: {words}")
 
     async def by_hand(what: Any, *services: str, **options: Any) -> None:
         for each in services:
             await asyncio.to_thread(what, container(platform, install.tool, each), **options)
 
+    async def is_said() -> bool:
+        said = await platform.observed(install.tool)
+        return any(each.state == "degraded" and "other is gone" in (each.reason or "") for each in said)
+
+    async def is_made_again() -> bool:
+        latest = (await platform.api.get("/api/v1/operations", tool=name))["operations"][0]
+        return (latest["kind"], latest["state"]) == ("start", "succeeded")
+
     await by_hand(sdk.remove_container, "other", force=True)
     began = time.monotonic()
-    tool = await shown("degraded")
-    print(f"shown after {time.monotonic() - began:.2f} s")
+    await until(is_said, "it is said that it is missing")
+    print(f"said after {time.monotonic() - began:.2f} s")
     assert time.monotonic() - began < 10
-    tool = await until(lambda: is_missing(platform, name), "it is missing")
-    assert "other is gone" in tool["reason"]
+    await until(is_made_again, "it is made again", 60)
+    await nothing_waits(platform)
+    assert states(await platform.api.tool(name)) == {"other": UP, "web": UP}
+
+    await by_hand(sdk.remove_container, "other", "web", force=True)
+    await shown("failed", "by hand, again")
+    await asyncio.to_thread(sdk.remove_network, f"machete-{platform.instance}-{install.tool}_default")
     assert states(await did(platform, "start", name)) == {"other": UP, "web": UP}
 
     await by_hand(sdk.pause, "other")
-    assert "other is paused" in (await shown("degraded"))["reason"]
-    assert states(await did(platform, "start", name)) == {"other": UP, "web": UP}
-
-    await by_hand(sdk.remove_container, "other", "web", force=True)
-    await shown("failed")
-    await asyncio.to_thread(sdk.remove_network, f"machete-{platform.instance}-{install.tool}_default")
+    await shown("degraded", "other is paused")
     assert states(await did(platform, "start", name)) == {"other": UP, "web": UP}
     await removed(platform, name, install.tool)
-
-
-async def is_missing(platform: Platform, name: str) -> dict[str, Any] | None:
-    tool = await platform.api.tool(name)
-    return tool if states(tool).get("other") == ("missing", "none") else None
 
 
 async def test_a_link_that_a_tool_put_in_place_of_its_folder_is_refused_at_start(platform: Platform) -> None:

@@ -39,7 +39,8 @@ def test_a_manifest_decides_and_the_dockerfile_fills_in_the_port() -> None:
 
 
 def test_what_the_manifest_says_of_the_port_counts_more() -> None:
-    got = resolved(machete__yml="machete: {port: 9000, readiness_timeout: 2m}", Dockerfile=DOCKERFILE)
+    got = resolved(machete__yml="machete: {port: 9000, readiness_timeout: 2m, restart: no}", Dockerfile=DOCKERFILE)
+    assert got.manifest.restart == "no"
     assert (got.manifest.port, got.manifest.readiness_timeout, got.notes) == (9000, 120.0, ())
     assert (got.manifest.name, got.manifest.version) == ("from-url", "0123abc")
 

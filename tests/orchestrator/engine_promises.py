@@ -241,8 +241,10 @@ class FeedPromises:
         async with collected(rig) as events:
             began = time.monotonic()
             await rig.hand.kill(placed.container_id)
+            killed = await until(events, "kill")
             died = await until(events, "die")
             assert time.monotonic() - began < 1
+        assert killed.container_id == placed.container_id
         assert (died.tool, died.service, died.exit_code) == (WEB, "app", 137)
         assert died.container_id == placed.container_id
         (service,) = (await rig.containers.observe(WEB)).services

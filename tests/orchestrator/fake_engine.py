@@ -114,15 +114,24 @@ class FakeEngine:
             self.end(container, behaviour.exit_code, state="restarting")
 
     def end(self, container: FakeContainer, exit_code: int, state: ContainerState = "exited") -> None:
-        """As if it had been killed by hand, unless another state is given."""
+        """By itself; the engine starts it again where the state says so."""
         container.state, container.exit_code = state, exit_code
         container.restarts += state == "restarting"
         self.happened(container, "die", exit_code)
         container.tell()
 
+    def kill(self, container: FakeContainer, exit_code: int = 137) -> None:
+        """By a signal that somebody asked the engine to send."""
+        self.happened(container, "kill")
+        self.end(container, exit_code)
+
+    def stop(self, container: FakeContainer) -> None:
+        self.kill(container, 143)
+        self.happened(container, "stop")
+
     def discard(self, container: FakeContainer) -> None:
         if container.state == "running":
-            self.end(container, 137)
+            self.kill(container)
         self.containers.remove(container)
         self.happened(container, "destroy")
 
@@ -187,7 +196,7 @@ class FakeContainers:
         self.engine.called("stop")
         for container in self.engine.of(self.instance, tool):
             if container.state in ("running", "restarting"):
-                self.engine.end(container, 143)
+                self.engine.stop(container)
         return self._observation(tool)
 
     async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from libs.contracts.manifest_values import Restart
 from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
 from services.orchestrator.domain.container_body import (
@@ -26,6 +27,15 @@ SPEC = ContainerSpec(
     port=8080,
     limits=Limits(memory=512 * 1024 * 1024, cpus=0.5, pids=100),
 )
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"),
+    [("always", "unless-stopped"), ("unless-stopped", "unless-stopped"), ("on-failure", "on-failure"), ("no", "no")],
+)
+def test_the_engine_starts_again_what_ended_but_never_what_was_stopped_for_good(said: Restart, asked: str):
+    body = create_body(replace(SPEC, restart=said), 20123, DATA)
+    assert body["HostConfig"]["RestartPolicy"] == {"Name": asked}
 
 
 def test_the_engine_is_asked_for_exactly_this():

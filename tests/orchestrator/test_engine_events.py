@@ -32,6 +32,19 @@ def test_an_end_is_read_with_its_exit_code_and_its_instant():
     )
 
 
+def test_a_signal_is_read_if_it_is_to_end_something():
+    def killed(signal: str):
+        attributes = {**DIED["Actor"]["Attributes"], "signal": signal}
+        return parse_event(changed(Action="kill", Actor={"ID": "c", "Attributes": attributes}))
+
+    for signal in ("9", "15"):
+        event = killed(signal)
+        assert event is not None
+        assert event.action == "kill"
+    for signal in ("1", "10", "12"):
+        assert killed(signal) is None
+
+
 def test_health_is_read_apart_from_the_action():
     event = parse_event(changed(Action="health_status: unhealthy"))
     assert event is not None

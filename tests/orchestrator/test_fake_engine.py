@@ -18,7 +18,7 @@ class FakeHand:
     engine: FakeEngine
 
     async def kill(self, container_id: str) -> None:
-        self.engine.end(next(found for found in self.engine.containers if found.id == container_id), 137)
+        self.engine.kill(next(found for found in self.engine.containers if found.id == container_id))
 
     async def images(self, prefix: str) -> list[str]:
         return [reference for reference in self.engine.images if reference.startswith(prefix)]

@@ -210,6 +210,22 @@ def test_volumes_that_an_image_declares_get_names_unless_something_is_mounted_th
     ]
 
 
+@pytest.mark.parametrize("said", [{"restart": "always"}, {"deploy": {"restart_policy": {"condition": "any"}}}], ids=str)
+def test_the_engine_never_starts_by_itself_what_was_stopped_for_good(said: dict[str, Any]):
+    service = resolved(a_stack(), {"web": said}).config["services"]["web"]
+    assert service["restart"] == "unless-stopped"
+    assert "restart_policy" not in service["deploy"]
+
+
+def test_it_is_known_how_many_containers_of_a_service_should_run():
+    services = {"one": {}, "three": {"scale": 3}, "two": {"deploy": {"replicas": 2}}}
+    assert {each.name: each.replicas for each in resolved(a_stack(), services).services} == {
+        "one": 1,
+        "three": 3,
+        "two": 2,
+    }
+
+
 def test_secrets_and_configs_stay_as_they_are_asked_for():
     whole = resolved(a_stack(), {"web": {}}, secrets={"s": {"file": "/x"}}, configs={}).config
     assert whole["secrets"] == {"s": {"file": "/x"}}

@@ -30,9 +30,7 @@ async def test_what_does_not_change_is_said_again(monkeypatch: pytest.MonkeyPatc
         recorded = ToolRecorded(tool=lathe.id, fence=1, operation="op-" + "a" * 26, state=lathe)
         await bus.publish(STATES, recorded)
         states = States(bus)
-        watching = asyncio.create_task(
-            Watcher(bus, states, containers, feed, Reconciler(bus, states, containers)).run()
-        )
+        watching = asyncio.create_task(Watcher(bus, states, containers, feed, Reconciler(bus, containers)).run())
 
         async def said() -> list[ToolObserved]:
             subject = TOOL_ENGINE.build({"tool": lathe.id})

@@ -73,6 +73,7 @@ def _decided(
         port=runtime.port,
         health_check=runtime.health_check,
         readiness_timeout=runtime.readiness_timeout or DEFAULT_READINESS_SECONDS,
+        restart=runtime.restart,
         environment=runtime.environment,
         volumes=runtime.volumes,
         dependencies=runtime.dependencies,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from libs.contracts.manifest_values import Restart
 from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, VolumeMount
@@ -24,7 +25,7 @@ def create_body(spec: ContainerSpec, host_port: int | None, data: Path) -> dict[
         "Labels": _labels(spec, host_port),
         "HostConfig": {
             "NetworkMode": spec.network,
-            "RestartPolicy": {"Name": "unless-stopped"},
+            "RestartPolicy": {"Name": engine_restart(spec.restart)},
             "SecurityOpt": ["no-new-privileges"],
             "LogConfig": LOG_ROTATION,
             "Mounts": [*_folders(spec.folders, data), *_volumes(spec)],
@@ -43,6 +44,14 @@ def create_body(spec: ContainerSpec, host_port: int | None, data: Path) -> dict[
         body["ExposedPorts"] = {inside: {}}
         body["HostConfig"]["PortBindings"] = {inside: [{"HostIp": "127.0.0.1", "HostPort": str(host_port)}]}
     return body
+
+
+def engine_restart(restart: Restart) -> str:
+    """What the engine does by itself when the process ends.
+
+    Never `always`: starting up, the engine would also start what was stopped for good.
+    """
+    return "unless-stopped" if restart == "always" else restart
 
 
 def spec_hash(body: Mapping[str, Any]) -> str:

@@ -7,14 +7,17 @@ from typing import Any
 from services.orchestrator.domain import names
 
 # A health check or a shell runs `exec` events by the thousand; these are the ones that change what a tool is.
-ACTIONS = ("create", "start", "die", "oom", "pause", "unpause", "stop", "restart", "destroy", "health_status")
+ACTIONS = ("create", "start", "kill", "die", "oom", "pause", "unpause", "stop", "restart", "destroy", "health_status")
+# SIGHUP, SIGINT, SIGQUIT, … are said as numbers; those by which a process is meant to end, and not to do something.
+_ENDING = ("2", "3", "9", "15")
 
 
 @dataclass(frozen=True)
 class EngineEvent:
     """`time` is the engine's, in nanoseconds; with container and action it names the event everywhere.
 
-    `action` is one of `ACTIONS`; for `health_status`, `health` says which. `exit_code` comes with `die`.
+    `action` is one of `ACTIONS`; `kill` is a signal to end, by whomever. For `health_status`, `health` says which.
+    `exit_code` comes with `die`.
     """
 
     container_id: str
@@ -33,11 +36,13 @@ class EngineEvent:
 
 
 def parse_event(answer: Mapping[str, Any]) -> EngineEvent | None:
-    """None for what is not about a tool's container."""
+    """None for what is not about a tool's container, and for signals that are to end nothing."""
     actor: Mapping[str, Any] = answer.get("Actor", {})
     attributes: Mapping[str, str] = actor.get("Attributes", {})
     action, _, detail = str(answer.get("Action", "")).partition(":")
     if answer.get("Type") != "container" or action not in ACTIONS or names.LABEL_TOOL not in attributes:
+        return None
+    if action == "kill" and attributes.get("signal") not in _ENDING:
         return None
     code = attributes.get("exitCode", "")
     return EngineEvent(

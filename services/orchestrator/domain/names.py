@@ -102,6 +102,8 @@ def token(service: str) -> str:
 
 def service_of(labels: Mapping[str, str]) -> str:
     """The service that a container belongs to; the second and later ones of it are told apart by their number."""
-    service = labels.get(LABEL_SERVICE) or APP
-    number = labels.get(LABEL_NUMBER) or "1"
-    return service if number == "1" else f"{service}-{number}"
+    return replica(labels.get(LABEL_SERVICE) or APP, labels.get(LABEL_NUMBER) or "1")
+
+
+def replica(service: str, number: str | int) -> str:
+    return service if str(number) == "1" else f"{service}-{number}"

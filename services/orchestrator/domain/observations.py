@@ -17,7 +17,8 @@ class ServiceObservation:
     """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own.
 
     A `job` runs once, and is well when it has ended with 0. One that `retries` is started again when it ends, because
-    its author said so. One that is `missing` should be there.
+    its author said so. One that is `missing` should be there. `service` is what it is a replica of, where that is not
+    its name.
     """
 
     name: str
@@ -31,6 +32,11 @@ class ServiceObservation:
     host_port: int | None = None
     job: bool = False
     retries: bool = False
+    service: str = ""
+
+    @property
+    def belongs_to(self) -> str:
+        return self.service or self.name
 
     @property
     def is_up(self) -> bool:
@@ -69,6 +75,7 @@ def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
         host_port=_port_label(labels),
         job=bool(labels.get(names.LABEL_JOB)),
         retries=bool(labels.get(names.LABEL_RETRIES)),
+        service=labels.get(names.LABEL_SERVICE) or names.APP,
     )
 
 
@@ -83,6 +90,7 @@ def from_listing(answer: Mapping[str, Any]) -> ServiceObservation:
         host_port=_port_label(labels),
         job=bool(labels.get(names.LABEL_JOB)),
         retries=bool(labels.get(names.LABEL_RETRIES)),
+        service=labels.get(names.LABEL_SERVICE) or names.APP,
     )
 
 

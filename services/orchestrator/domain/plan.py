@@ -1,10 +1,13 @@
 """What a tool's release asks of the engine."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import count, islice
 from pathlib import Path, PurePosixPath
 
 from libs.contracts.manifest_values import Volume
-from libs.contracts.tools import Desired, ServiceStatus, Tool
+from libs.contracts.releases import StackService
+from libs.contracts.tools import Desired, Repairs, ServiceStatus, Tool
 from services.orchestrator.domain import names
 from services.orchestrator.domain.observations import Observation, ServiceObservation
 from services.orchestrator.domain.specs import BuildSpec, ContainerSpec, FolderMount, Limits, VolumeMount
@@ -44,6 +47,7 @@ def container_spec(instance: str, tool: Tool) -> ContainerSpec:
         read_only=manifest.permissions.filesystem.read_only,
         health_check=manifest.health_check,
         readiness=manifest.readiness_timeout,
+        restart=manifest.restart,
     )
 
 
@@ -68,8 +72,13 @@ def _limits(memory: int | None, nano_cpus: int | None) -> Limits:
     return Limits(memory=memory or defaults.memory, cpus=cpus, pids=defaults.pids)
 
 
-def as_seen(tool: Tool, seen: Observation, desired: Desired, failure: str | None = None) -> Tool:
-    """The tool with the state that its containers show; `since` moves only when the state does."""
+def as_seen(
+    tool: Tool, seen: Observation, desired: Desired, failure: str | None = None, repairs: Repairs | None = None
+) -> Tool:
+    """The tool with the state that its containers show; `since` moves only when the state does.
+
+    Of what was done to it unasked only `repairs` count on: whoever asks for something begins anew.
+    """
     services = whole(tool, seen.services)
     state, reason = tool_state(desired, services, failure=failure)
     port = next((service.host_port for service in services if service.host_port), tool.port)
@@ -82,6 +91,7 @@ def as_seen(tool: Tool, seen: Observation, desired: Desired, failure: str | None
             "port": port,
             "urls": urls(tool, port),
             "services": statuses(services),
+            "repairs": repairs,
         }
     )
 
@@ -91,10 +101,17 @@ def whole(tool: Tool, seen: tuple[ServiceObservation, ...]) -> tuple[ServiceObse
 
     Where nothing of it is there at all it was never made, or taken away: each of them is missing then too.
     """
-    there = {service.name for service in seen}
-    expected = (names.token(service.name) for service in tool.release.services if not service.job)
-    missing = (ServiceObservation(name, "missing") for name in expected if name not in there)
+    missing = (each for service in tool.release.services if not service.job for each in _missing(service, seen))
     return tuple(sorted((*seen, *missing), key=lambda service: service.name))
+
+
+def _missing(service: StackService, seen: Sequence[ServiceObservation]) -> list[ServiceObservation]:
+    """Compose gives a replica that it makes anew the next number, so they are counted; what lacks has a free name."""
+    name = names.token(service.name)
+    lacking = service.replicas - sum(each.belongs_to == name for each in seen)
+    taken = {each.name for each in seen}
+    free = (each for each in map(partial(names.replica, name), count(1)) if each not in taken)
+    return [ServiceObservation(each, "missing", service=name) for each in islice(free, max(lacking, 0))]
 
 
 def statuses(services: tuple[ServiceObservation, ...]) -> tuple[ServiceStatus, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from libs.contracts.manifest_values import Restart
 from services.orchestrator.domain import names
 
 MIB = 1024 * 1024
@@ -81,7 +82,7 @@ class ContainerSpec:
     `port` is what it listens on inside, `host_port` where that is published on 127.0.0.1 (None: the one it
     already has, else a free one). `health_check` is a path that answers 200 when the tool is ready, and
     `readiness` the seconds it has for that; `source` is the unpacked repository that its folders are filled from.
-    None of the three is part of the container itself.
+    None of the three is part of the container itself. `restart` is the manifest's word.
     """
 
     instance: str
@@ -99,6 +100,7 @@ class ContainerSpec:
     health_check: str | None = None
     readiness: float = 60.0
     source: Path | None = None
+    restart: Restart = "unless-stopped"
 
     @property
     def name(self) -> str:

@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping
 
+from libs.contracts.manifest_values import Restart
+from services.orchestrator.domain.container_body import engine_restart
 from services.orchestrator.domain.stacks.stack import Config, part
 
 AFTERWARDS = "service_completed_successfully"
@@ -35,13 +37,18 @@ def _asked(service: Config) -> str:
     return "no" if condition == "none" else condition
 
 
-def restart_of(service: Config, job: bool) -> str | None:
+def restart_of(service: Config, job: bool, otherwise: Restart = "unless-stopped") -> str | None:
     """What is to be done when it ends; None leaves it to what the Compose file says under `deploy`.
+
+    `otherwise` is the manifest's word, for services that say nothing.
 
     A job that failed is the operation's failure: starting it again and again would hide that.
     """
+    asked = _asked(service)
+    if asked in ("always", "any"):
+        return engine_restart("always")
     if service.get("restart"):
-        return str(service["restart"])
+        return asked
     if part(part(service, "deploy"), "restart_policy"):
         return None
-    return "no" if job else "unless-stopped"
+    return "no" if job else engine_restart(otherwise)

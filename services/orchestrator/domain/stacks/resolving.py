@@ -76,7 +76,7 @@ def resolve(stack: Stack, config: Config, ports: Mapping[Published, int]) -> Res
     return Resolved(
         config=whole,
         services=tuple(
-            StackService(name=name, image=images[name], job=name in once)
+            StackService(name=name, image=images[name], job=name in once, replicas=replicas(settled[name]))
             for name in sorted(settled)
             if replicas(settled[name])
         ),
@@ -138,8 +138,10 @@ def _service(stack: Stack, name: str, service: Config, image: str, job: bool) ->
     }
     if grace := service.get("stop_grace_period"):
         settled["stop_grace_period"] = f"{min(seconds_of(str(grace)), LONGEST_GRACE):g}s"
-    if (restart := restart_of(service, job)) is not None:
+    if (restart := restart_of(service, job, stack.manifest.restart)) is not None:
         settled["restart"] = restart
+        if "deploy" in settled:  # Compose would take its word rather than this one
+            settled["deploy"] = {key: each for key, each in settled["deploy"].items() if key != "restart_policy"}
     if "build" in service:
         settled["build"] = _build(stack, service["build"])
     if "network_mode" not in service:
