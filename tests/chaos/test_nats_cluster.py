@@ -37,13 +37,20 @@ async def test_everything_is_kept_by_each_of_the_three(platform: Platform, clust
         assert all(each.config.num_replicas == 3 for each in consumers if each.config.durable_name)
 
 
-async def test_each_may_be_killed_in_its_turn_while_tools_come_and_go(platform: Platform, cluster: NatsCluster) -> None:
+async def test_each_may_be_killed_or_freeze_in_its_turn_while_tools_come_and_go(
+    platform: Platform, cluster: NatsCluster
+) -> None:
+    first, second, third = cluster.servers
     async with short_lives(platform, 9):
-        for server in cluster.servers:
-            await server.kill()
+        for killed in (first, third):
+            await killed.kill()
             await asyncio.sleep(1)
-            await server.start()
+            await killed.start()
             await cluster.healthy()
+        second.pause()
+        await asyncio.sleep(6)  # the others choose who leads in its place
+        second.resume()
+        await cluster.healthy()
 
 
 async def test_with_one_gone_for_good_tools_come_and_go_and_it_catches_up(
