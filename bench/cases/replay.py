@@ -16,22 +16,17 @@ from pathlib import Path
 from typing import Any
 
 from bench.figures import Aim, Row
+from bench.histories import BY, lives, tell, tool
 from bench.stage import Stage
 from bench.turns import in_turn
-from libs.contracts.envelope import Message
-from libs.contracts.manifest import ResolvedManifest
-from libs.contracts.names import new_operation_id, tool_id
-from libs.contracts.operations import OperationAccepted, OperationStarted, OperationSucceeded, StepEnded, StepStarted
 from libs.contracts.permissions import Permissions, permissions
-from libs.contracts.principals import Principal
-from libs.contracts.releases import Release, Source, release_id
 from libs.contracts.streams import EVENTS, STATES
-from libs.contracts.tools import Tool, ToolState
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision
 from libs.runtime.bus.reader import read_until_now
 from libs.runtime.bus.refilling import BATCH, refill
 from libs.runtime.embedded import EmbeddedNats
+from libs.runtime.service import settle
 from services.status.adapters.databases import File
 from services.status.adapters.rebuilds import DatabaseRebuilds
 from services.status.adapters.second_tables import second_tables
@@ -39,11 +34,8 @@ from services.status.adapters.transactions import Transactions
 from services.status.domain.entries import RebuildEntry
 
 TOOLS, EACH = 200, 8
-AT_ONCE = 128
 WITNESS = "witness"
 AGAINST = "reading the same events and inserting each as it is, as a row of one table"
-BY = Principal(kind="user", name="bench", role="admin")
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 async def measure(stage: Stage, runs: int) -> list[Row]:
@@ -53,7 +45,8 @@ async def measure(stage: Stage, runs: int) -> list[Row]:
         async with _connected(nats, "platform") as platform:
             await provision(platform, ack_wait=10.0)
         async with _connected(nats, WITNESS) as bus:
-            count = await _told(bus, _history())
+            count = await tell(bus, lives([tool(f"bench-{number}") for number in range(TOOLS)], EACH))
+            settle()  # as every service does once it runs
             ours, theirs = await in_turn(
                 runs,
                 lambda: _rebuilt(bus, stage.fresh("replayed") / "status.db", count),
@@ -95,62 +88,6 @@ async def _inserted(bus: Bus, file: Path, count: int) -> float:
                     batch = []
         await asyncio.to_thread(insert, batch)
         return count / (time.perf_counter() - begun)
-
-
-async def _told(bus: Bus, events: Sequence[Message]) -> int:
-    for start in range(0, len(events), AT_ONCE):
-        await asyncio.gather(*(bus.publish(EVENTS, event) for event in events[start : start + AT_ONCE]))
-    return len(events)
-
-
-def _history() -> list[Message]:
-    """Tools that are installed, and then restarted again and again; the tools take turns, as they do in life."""
-    tools = [_tool(f"bench-{number}") for number in range(TOOLS)]
-    told: list[Message] = []
-    for turn in range(EACH):
-        for tool in tools:
-            told += _operation(tool, turn, len(told) + 2)
-    return told
-
-
-def _operation(tool: Tool, turn: int, fence: int) -> list[Message]:
-    now = datetime.now(UTC)
-    about: dict[str, Any] = {"operation": new_operation_id(tool.id, str(turn)), "tool": tool.id}
-    step: dict[str, Any] = {**about, "fence": fence, "step": "start"}
-    return [
-        OperationAccepted(
-            **about,
-            kind="restart" if turn else "install",
-            tool_name=tool.name,
-            requested_by=BY,
-            digest="bench",
-            created_at=now,
-            source=None if turn else tool.source,
-        ),
-        OperationStarted(**about, worker="bench/1", attempt=1, started_at=now, deadline=now),
-        StepStarted(**step, started_at=now),
-        StepEnded(**step, state="succeeded", ended_at=now),
-        OperationSucceeded(**about, fence=fence, effect="changed", state=tool, ended_at=now),
-    ]
-
-
-def _tool(name: str) -> Tool:
-    manifest = ResolvedManifest(name=name, version="1.0.0", manifest_file="machete.yml")
-    release = Release(
-        id=release_id(COMMIT, None, manifest), commit=COMMIT, version="1.0.0", bundle="none", manifest=manifest
-    )
-    now = datetime.now(UTC)
-    return Tool(
-        id=tool_id(name, "bench"),
-        name=name,
-        kind="container",
-        state=ToolState.RUNNING,
-        desired="running",
-        since=now,
-        source=Source(git_url=f"https://git.example.org/{name}.git"),
-        release=release,
-        installed_at=now,
-    )
 
 
 def _connected(nats: EmbeddedNats, user: str) -> Any:

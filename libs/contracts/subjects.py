@@ -11,6 +11,8 @@ from functools import cached_property
 
 from libs.contracts.names import TOKEN
 
+_TOKEN = re.compile(TOKEN)
+
 
 class BadSubject(ValueError):
     """A value that cannot stand in a subject, or a subject that is not of this form."""
@@ -34,7 +36,7 @@ class Subject:
         filled = self.template
         for field in self.fields:
             value = str(values[field])
-            if re.fullmatch(TOKEN, value) is None:
+            if _TOKEN.fullmatch(value) is None:
                 raise BadSubject(f"{value[:80]!r} cannot stand for {{{field}}} in {self.template}: a token is {TOKEN}")
             filled = filled.replace(f"{{{field}}}", value)
         return filled

@@ -9,7 +9,7 @@ import structlog
 from sqlalchemy import Connection, delete, select, update
 
 import libs.contracts.tasks  # noqa: F401  # the end of a task is among the events, so its type must be known
-from libs.contracts.envelope import Message, Undecodable
+from libs.contracts.envelope import Message, Undecodable, decode_message
 from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Kept
 from services.status.adapters.rows import (
@@ -77,6 +77,6 @@ def readable(messages: Sequence[Kept]) -> Iterator[tuple[int, Message]]:
     """An event that nobody can read changes nothing; the rest of the stream must not stop for it."""
     for kept in messages:
         try:
-            yield kept.sequence, kept.open().data
+            yield kept.sequence, decode_message(kept.data, kept.subject)
         except Undecodable as problem:
             log.error("an event cannot be read and is passed over", sequence=kept.sequence, problem=str(problem))

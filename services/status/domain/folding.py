@@ -6,7 +6,7 @@ What does not fit what is known (an end under a lower fence, a step of an attemp
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, TypeVar, cast
 
 from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
@@ -28,7 +28,7 @@ from libs.contracts.views import StepView
 from services.status.domain.entries import EngineEntry, Judgement, OperationEntry, ToolEntry
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Known:
     """What one event can be about. None: never heard of."""
 
@@ -45,16 +45,16 @@ def fold(known: Known, event: Message, sequence: int) -> Known:
     match event:
         case Recorded():
             operation = _recorded(known.operation, event, sequence)
-            return replace(known, operation=operation, tool=_worked_on(known, event, sequence))
+            return Known(_worked_on(known, event, sequence), operation, known.engine)
         case StepStarted() | StepEnded():
-            return replace(known, operation=_stepped(known.operation, event))
+            return Known(known.tool, _stepped(known.operation, event), known.engine)
         case ToolObserved():
-            return replace(known, tool=_observed(known.tool, event, sequence))
+            return Known(_observed(known.tool, event, sequence), known.operation, known.engine)
         case EngineLost():
             lost = EngineEntry(name=event.engine, lost=sequence, lost_at=event.observed_at, reason=event.reason)
-            return replace(known, engine=lost)
+            return Known(known.tool, known.operation, lost)
         case EngineConnected():
-            return replace(known, engine=known.engine or EngineEntry(name=event.engine))
+            return Known(known.tool, known.operation, known.engine or EngineEntry(name=event.engine))
         case _:
             return known
 

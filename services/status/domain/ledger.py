@@ -11,7 +11,8 @@ from services.status.domain.folding import Known, fold
 
 def about(message: Message) -> tuple[str | None, str | None, str | None]:
     """The ids of the tool and the operation, and the name of the engine, that an event speaks of."""
-    return getattr(message, "tool", None), getattr(message, "operation", None), getattr(message, "engine", None)
+    told = message.__dict__
+    return told.get("tool"), told.get("operation"), told.get("engine")
 
 
 class Ledger:
