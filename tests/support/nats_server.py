@@ -229,43 +229,48 @@ async def running_nats(
 
 @asynccontextmanager
 async def running_cluster(
-    *, users: Mapping[str, Permissions] = EVERYTHING, issuer: str | None = None
+    *, users: Mapping[str, Permissions] = EVERYTHING, issuer: str | None = None, folder: Path | None = None
 ) -> AsyncGenerator[NatsCluster]:
-    """Three servers of the newest version that know one another; gone afterwards, with their folders."""
-    place = Path(tempfile.mkdtemp(prefix="machete-nats-"))
+    """Three servers of the newest version that know one another; gone afterwards, with their folders unless given."""
+    place = folder or Path(tempfile.mkdtemp(prefix="machete-nats-"))
     ports = _ports(9)
     given = {name: NatsUser(secrets.token_urlsafe(32), allowed) for name, allowed in users.items()}
     routes, password = [f"127.0.0.1:{port}" for port in ports[3:6]], secrets.token_urlsafe(32)
     servers: list[NatsServer] = []
     for number in range(3):
-        (folder := place / str(number)).mkdir()
+        (own := place / str(number)).mkdir()
         settings = ServerSettings(
             server_name=f"test-{number}-{secrets.token_hex(4)}",
             port=ports[number],
-            folder=folder,
+            folder=own,
             max_file_store=8 * GIB,
             users=given,
             issuer=issuer,
             cluster=Cluster("test", ports[3 + number], routes, password),
             health_port=ports[6 + number],
         )
-        servers.append(NatsServer(nats_binaries()["newest"], folder, settings))
+        servers.append(NatsServer(nats_binaries()["newest"], own, settings))
     cluster = NatsCluster(servers, place)
     try:
         await cluster.start()
         yield cluster
     finally:
         await cluster.kill()
-        shutil.rmtree(place)
+        if folder is None:
+            shutil.rmtree(place)
 
 
 def running_servers(
-    kind: str, *, users: Mapping[str, Permissions] = EVERYTHING, issuer: str | None = None
+    kind: str,
+    *,
+    users: Mapping[str, Permissions] = EVERYTHING,
+    issuer: str | None = None,
+    folder: Path | None = None,
 ) -> AbstractAsyncContextManager[NatsServers]:
-    """One of NATS_KINDS."""
+    """One of NATS_KINDS. A folder that is given stays."""
     if kind == "three" or (kind == "newest" and os.environ.get("MACHETE_TEST_NATS") == "three"):
-        return running_cluster(users=users, issuer=issuer)
-    return running_nats(kind, users=users, issuer=issuer)
+        return running_cluster(users=users, issuer=issuer, folder=folder)
+    return running_nats(kind, users=users, issuer=issuer, folder=folder)
 
 
 def _port() -> int:

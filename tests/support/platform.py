@@ -180,12 +180,19 @@ class Platform:
 
 @asynccontextmanager
 async def split_platform(
-    folder: Path, version: str = "newest", environment: Mapping[str, str] | None = None, **replicas: int
+    folder: Path,
+    version: str = "newest",
+    environment: Mapping[str, str] | None = None,
+    streams: Path | None = None,
+    **replicas: int,
 ) -> AsyncGenerator[Platform]:
-    """Each service as processes of its own: one of each, unless `replicas` says `orchestrator=2`; 0 leaves it out."""
+    """Each service as processes of its own: one of each, unless `replicas` says `orchestrator=2`; 0 leaves it out.
+
+    `streams` is where the NATS server keeps them, instead of in a folder that goes with it.
+    """
     async with AsyncExitStack() as stack:
         issuer = new_issuer()
-        running = running_servers(version, users=permissions(), issuer=issuer.public)
+        running = running_servers(version, users=permissions(), issuer=issuer.public, folder=streams)
         server = await stack.enter_async_context(running)
         platform = await _bare(stack, folder, {"MACHETE_NATS_URL": server.url, **(environment or {})})
         platform.nats = server
@@ -222,7 +229,7 @@ async def whole_platform(folder: Path, environment: Mapping[str, str] | None = N
 
 async def _bare(stack: AsyncExitStack, folder: Path, environment: Mapping[str, str]) -> Platform:
     data = folder / "data"
-    data.mkdir(mode=0o700, parents=True)
+    data.mkdir(mode=0o700, parents=True, exist_ok=True)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")}
     settings = {
         **inherited,

@@ -8,15 +8,15 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-SIZE = "16m"
+SIZE = 16 * 1024 * 1024
 BLOCK = bytes(256 * 1024)
 
 
 @contextmanager
-def small_disk(folder: Path) -> Generator[Path]:
-    """A file system in memory of `SIZE` bytes, mounted there; gone afterwards, whoever still looks into it."""
+def small_disk(folder: Path, size: int = SIZE) -> Generator[Path]:
+    """A file system in memory of so many bytes, mounted there; gone afterwards, whoever still looks into it."""
     folder.mkdir(parents=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=0700", "harness", str(folder)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0700", "harness", str(folder)], check=True)
     try:
         yield folder
     finally:

@@ -59,6 +59,7 @@ class Faults:
             "database-locked": self._database_locked,
             "database-lost": self._database_lost,
             "disk-full": self._disk_full,
+            "nats-disk-full": self._nats_disk_full,
             "clock-wrong": self._clock_wrong,
         }
 
@@ -198,6 +199,17 @@ class Faults:
         with filled(self._stage.homes[name]):
             await asyncio.sleep(planned.seconds)
         return name, None
+
+    async def _nats_disk_full(self, planned: Planned) -> tuple[str, None]:
+        """Of the newest server it is known that it stays full until it is started again."""
+        nats = self._stage.platform.nats
+        assert nats is not None
+        async with self._busy["nats"]:
+            with filled(nats.folder):
+                await asyncio.sleep(planned.seconds)
+            await nats.kill()
+            await nats.start()
+        return "nats", None
 
     def _database(self, planned: Planned) -> tuple[str, Path]:
         """Those of the status replicas."""

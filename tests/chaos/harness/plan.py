@@ -22,11 +22,14 @@ LASTS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "database-locked": (1.0, 6.0),
         "database-lost": (0.0, 0.0),
         "disk-full": (1.0, 5.0),
+        "nats-disk-full": (1.0, 4.0),
         "clock-wrong": (3.0, 8.0),
     }
 )
 KINDS = tuple(LASTS)
 TO_PROCESSES = frozenset({"kill", "pause", "cut", "clock-wrong"})
+# What needs small disks to be mounted, and so root.
+ON_DISKS = frozenset({"disk-full", "nats-disk-full"})
 # Together with the next one.
 OVERLAPPING = 0.25
 

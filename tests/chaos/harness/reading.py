@@ -89,7 +89,7 @@ async def left(stage: Stage) -> list[Fact]:
         found.append(Left("command", f"{kept.sequence} {kept.subject}"))
     async for kept in platform.bus.each(TASKS, ">"):
         found.append(Left("task", f"{kept.sequence} {kept.subject}"))
-    folders = [platform.data, *stage.homes.values()]
+    folders = dict.fromkeys((platform.data, *stage.homes.values()))
     own = {process.pid for process in platform.processes.values() if process.alive}
     for folder in folders:
         children = {pid: words for pid, words in belonging_to(folder).items() if pid not in own}

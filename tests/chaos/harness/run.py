@@ -17,7 +17,7 @@ from tests.chaos.harness.faults import Faults, Run
 from tests.chaos.harness.history import History
 from tests.chaos.harness.judge import Finding, judged
 from tests.chaos.harness.mix import mixed
-from tests.chaos.harness.plan import KINDS, planned
+from tests.chaos.harness.plan import KINDS, ON_DISKS, planned
 from tests.chaos.harness.stage import Stage, staged
 from tests.chaos.harness.watcher import Watcher, commands
 from tests.support.platform_waiting import until
@@ -58,7 +58,7 @@ class Outcome:
 
 async def run(options: Options, folder: Path) -> Outcome:
     """`folder` takes all files; it must not hold any yet. Containers are gone afterwards."""
-    small_disks = "disk-full" in options.kinds
+    small_disks = not ON_DISKS.isdisjoint(options.kinds)
     async with staged(folder, options.replicas, options.program, small_disks=small_disks) as stage:
         return await _Running(options, stage).run()
 

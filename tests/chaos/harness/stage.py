@@ -28,6 +28,7 @@ FORGETFUL = 2.0
 SEEN = Stream(name="HARNESS", subjects=("harness.>",), max_bytes=256 * MIB)
 # Of these, the last replica keeps its files on a small disk of its own.
 ON_SMALL_DISKS = ("installer", "status")
+DATA_DISK, NATS_DISK = 256 * MIB, 1024 * MIB
 ENDURED_STARTS = 8
 
 
@@ -76,10 +77,18 @@ async def staged(
             name: stack.enter_context(small_disk(folder / "disks" / name)) if small_disks else folder / "disks" / name
             for name in homes
         }
+        # Those of all that have none of their own, and of the NATS server: room for what a long run keeps.
+        data, streams = folder / "data", folder / "nats"
+        if small_disks:
+            stack.enter_context(small_disk(data, DATA_DISK))
+            stack.enter_context(small_disk(streams, NATS_DISK))
+            places["data"] = data
         proxy = await stack.enter_async_context(EngineProxy(_made(folder) / "engine.sock"))
         environment = {"DOCKER_HOST": proxy.address, **TIMES}
         platform = await stack.enter_async_context(
-            split_platform(folder, environment=environment, **dict.fromkeys(SERVICES, 0))
+            split_platform(
+                folder, environment=environment, streams=streams if small_disks else None, **dict.fromkeys(SERVICES, 0)
+            )
         )
         platform.program = program
         await _watch_commands(platform)
