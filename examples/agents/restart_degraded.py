@@ -10,7 +10,7 @@ import sys
 from nats import connect, errors
 
 
-async def main(server: str, name: str, credentials: str) -> None:
+async def main(servers: str, name: str, credentials: str) -> None:
     opened = asyncio.Event()
 
     async def trouble(problem: Exception) -> None:
@@ -19,7 +19,7 @@ async def main(server: str, name: str, credentials: str) -> None:
         print(problem, file=sys.stderr)
 
     options = {"inbox_prefix": f"_INBOX_agent.{name}".encode(), "max_reconnect_attempts": -1, "error_cb": trouble}
-    client = await connect(server, user_credentials=credentials, **options)
+    client = await connect(servers.split(","), user_credentials=credentials, **options)
     opened.set()
 
     async def ask(door: str, **fields: object) -> dict:

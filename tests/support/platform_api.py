@@ -38,6 +38,21 @@ class Accepted:
     body: dict[str, Any]
 
 
+def accepted(answer: httpx.Response) -> Accepted:
+    if answer.status_code != 202:
+        raise Refusal(answer)
+    body = answer.json()
+    operation = body["operation"]
+    return Accepted(
+        operation["id"],
+        operation["tool"],
+        operation["kind"],
+        body["position"],
+        tuple(body.get("waiting_for", ())),
+        body,
+    )
+
+
 class Live:
     """The frames that come over one connection."""
 
@@ -104,19 +119,7 @@ class Api:
 
     async def _change(self, method: str, path: str, key: str | None, **given: Any) -> Accepted:
         headers = {"Idempotency-Key": key} if key is not None else {}
-        answer = await self.client.request(method, path, headers=headers, **given)
-        if answer.status_code != 202:
-            raise Refusal(answer)
-        body = answer.json()
-        operation = body["operation"]
-        return Accepted(
-            operation["id"],
-            operation["tool"],
-            operation["kind"],
-            body["position"],
-            tuple(body.get("waiting_for", ())),
-            body,
-        )
+        return accepted(await self.client.request(method, path, headers=headers, **given))
 
     async def get(self, path: str, **query: Any) -> Any:
         answer = await self.client.get(path, params=query)

@@ -10,10 +10,11 @@ from typing import Any
 
 import httpx
 
+from tests.chaos.harness.doors import Door
 from tests.chaos.harness.history import Asked
 from tests.chaos.harness.mix import Order
 from tests.chaos.harness.watcher import Watcher
-from tests.support.platform_api import Accepted, Api, Refusal
+from tests.support.platform_api import Accepted, Refusal
 
 # Seconds for which a client tries; less where a name may be about to be free.
 INSISTENCE = 120.0
@@ -24,21 +25,21 @@ LATER = (429, 500, 502, 503, 507)
 
 
 class Client:
-    """`urls` are what it installs, each name always from the same one; `refusals` counts what was no 202, by its code.
+    """`doors` are where it asks, in turn, and `urls` what it installs, each name always from the same one.
 
-    Once nothing has gone on for `patience` seconds it sends no more.
+    `refusals` counts what was no 202, by its code. Once nothing has gone on for `patience` seconds it sends no more.
     """
 
     def __init__(
         self,
-        apis: Sequence[Api],
+        doors: Sequence[Door],
         urls: Sequence[str],
         add: Callable[[Asked], None],
         watcher: Watcher,
         refusals: Counter[str],
         patience: float,
     ) -> None:
-        self._apis = apis
+        self._doors = doors
         self._urls = urls
         self._add = add
         self._watcher = watcher
@@ -87,14 +88,14 @@ class Client:
         if operation is not None:
             await self._insist(order, 0, lambda api: api.cancel(operation))
 
-    async def _insist(self, order: Order, shift: int, request: Callable[[Api], Any]) -> Accepted | str:
+    async def _insist(self, order: Order, shift: int, request: Callable[[Door], Any]) -> Accepted | str:
         """What was accepted, or the code of the refusal."""
         clock = asyncio.get_running_loop()
         begun = clock.time()
         for attempt in count(shift):
-            api = self._apis[order.gateways[attempt % len(order.gateways)]]
+            door = self._doors[order.gateways[attempt % len(order.gateways)]]
             try:
-                return await request(api)
+                return await request(door)
             except Refusal as refusal:
                 code = str(refusal.problem.get("code", refusal.status))
                 self._refusals[code] += 1
@@ -111,7 +112,7 @@ class Client:
     def _url(self, name: str) -> str:
         return self._urls[sum(name.encode()) % len(self._urls)]
 
-    def _request(self, api: Api, order: Order) -> Any:
+    def _request(self, api: Door, order: Order) -> Any:
         match order.kind:
             case "install":
                 return api.install(order.name, self._url(order.name), key=order.key, start=order.start)

@@ -23,6 +23,7 @@ from tests.chaos.harness.watcher import Watcher, commands
 from tests.support.platform_waiting import until
 
 REPLICAS = MappingProxyType({"gateway": 2, "installer": 2, "orchestrator": 3, "status": 2})
+AGENTS = 4  # every fourth client is one
 # Seconds. An operation that has not ended so long after the last fault will not.
 PATIENCE = 120.0
 # Seconds in which what was done comes to rest: views catch up, what has been given up is removed.
@@ -114,8 +115,10 @@ class _Running:
         )
         async with asyncio.TaskGroup() as group:
             for number in range(options.clients):
+                # Keys are each principal's own: a client is a person or an agent, and stays so.
+                doors = stage.doors[number % AGENTS == AGENTS - 1]
                 client = Client(
-                    stage.apis, stage.urls, self._history.add, self._watcher, self._outcome.refusals, options.patience
+                    doors, stage.urls, self._history.add, self._watcher, self._outcome.refusals, options.patience
                 )
                 group.create_task(client.run([order for order in orders if order.client == number]))
 

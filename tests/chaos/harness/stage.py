@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from nats.js import api
 
 from libs.contracts.streams import COMMANDS, MIB, Stream
 from tests.chaos.harness.disks import small_disk
+from tests.chaos.harness.doors import Door, robot
 from tests.chaos.harness.lines import Line, line
 from tests.support.platform import SERVICES, Platform, split_platform
 from tests.support.platform_api import Api
@@ -34,7 +35,10 @@ ENDURED_STARTS = 8
 
 @dataclass
 class Stage:
-    """`homes` are the data folders of processes that have one of their own; `lines` to NATS, by process."""
+    """`homes` are the data folders of processes that have one of their own; `lines` to NATS, by process.
+
+    `doors` are where clients ask, one list of them for each kind of client: the gateways, and an agent's over NATS.
+    """
 
     platform: Platform
     engine: EngineProxy
@@ -42,6 +46,7 @@ class Stage:
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
     homes: dict[str, Path] = field(default_factory=dict[str, Path])
     apis: list[Api] = field(default_factory=list[Api])
+    doors: list[Sequence[Door]] = field(default_factory=list[Sequence[Door]])
     restarts: int = 0
 
     async def bring_up(self, process: Process) -> None:
@@ -103,6 +108,8 @@ async def staged(
             one.client.timeout = 2 * ACK_WAIT
             stage.apis.append(one)
         platform.api = stage.apis[0]
+        agent = await stack.enter_async_context(robot(platform, platform.nats_url, folder))
+        stage.doors += [stage.apis, [agent] * len(stage.apis)]
         yield stage
 
 
