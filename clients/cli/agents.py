@@ -52,7 +52,7 @@ def add(
 
 
 def _say(added: dict[str, Any], path: Path) -> None:
-    name, server = added["agent"]["name"], added["nats_url"].partition(",")[0].strip()
+    name, server = added["agent"]["name"], added["nats_url"].replace(" ", "")
     print(f"{path}: the credentials of {name} ({added['agent']['role']}), for its owner alone")
     print(f"It asks on machete.agent.v1.{name}.…, with the inbox prefix {added['inbox_prefix']}. An example:")
     print(f"  python examples/agents/restart_degraded.py {server} {name} {shlex.quote(str(path))}")

@@ -107,7 +107,7 @@ BREAKS: dict[str, Callable[[History], None]] = {
     ),
     "state not recorded": lambda history: setattr(history, "kept", [Kept(HERE, 3, "stopped"), history.kept[1]]),
     "state of nothing": lambda history: history.add(Kept("never-cccccc", 1, "stopped")),
-    "not one container": lambda history: history.add(Found("container", "c2", HERE)),
+    "not its containers": lambda history: history.add(Found("container", "c2", HERE)),
     "recorded is not so": lambda history: setattr(history, "found", [Found("container", "c", HERE), history.found[2]]),
     "left of a tool that is gone": lambda history: history.add(Found("network", "n", GONE)),
     "shown is not so": lambda history: setattr(history, "shown", [*history.shown[:1]]),
@@ -156,7 +156,7 @@ def test_a_tool_whose_container_somebody_removed_since_is_not_held_against_the_p
     history = whole()
     history.found = history.found[1:]
     history.shown = [replace(each, state="failed") for each in history.shown]
-    assert {finding.rule for finding in judged(history)} == {"not one container"}
+    assert {finding.rule for finding in judged(history)} == {"not its containers"}
     history.add(Fault("container", HERE, 2.0, 2.1, tool=HERE))
     assert judged(history) == []
 

@@ -74,6 +74,11 @@ class OtherHand:
         found = await asyncio.to_thread(self.sdk.containers, filters=self._mine(tool))
         return sorted(each["Names"][0][1:] for each in found)
 
+    async def tools_running(self) -> list[tuple[str, str]]:
+        """Tool and container of each container that runs; a stack has several."""
+        found = await asyncio.to_thread(self.sdk.containers, filters=self._mine())
+        return sorted((each["Labels"][LABEL_TOOL], each["Id"]) for each in found)
+
     async def kill(self, tool: str) -> None:
         await asyncio.to_thread(self.sdk.kill, self._container(tool))
 

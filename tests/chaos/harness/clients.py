@@ -25,7 +25,7 @@ LATER = (429, 500, 502, 503, 507)
 
 
 class Client:
-    """`doors` are where it asks, in turn, and `urls` what it installs, each name always from the same one.
+    """`doors` are where it asks, in turn; under a name it installs what is at its `url_of`.
 
     `refusals` counts what was no 202, by its code. Once nothing has gone on for `patience` seconds it sends no more.
     """
@@ -33,14 +33,14 @@ class Client:
     def __init__(
         self,
         doors: Sequence[Door],
-        urls: Sequence[str],
+        url_of: Callable[[str], str],
         add: Callable[[Asked], None],
         watcher: Watcher,
         refusals: Counter[str],
         patience: float,
     ) -> None:
         self._doors = doors
-        self._urls = urls
+        self._url_of = url_of
         self._add = add
         self._watcher = watcher
         self._refusals = refusals
@@ -109,13 +109,10 @@ class Client:
             await asyncio.sleep(PAUSE)
         raise AssertionError("counting ends never")
 
-    def _url(self, name: str) -> str:
-        return self._urls[sum(name.encode()) % len(self._urls)]
-
     def _request(self, api: Door, order: Order) -> Any:
         match order.kind:
             case "install":
-                return api.install(order.name, self._url(order.name), key=order.key, start=order.start)
+                return api.install(order.name, self._url_of(order.name), key=order.key, start=order.start)
             case "stop":
                 return api.stop(order.name, key=order.key, now=order.now)
             case "uninstall":

@@ -7,6 +7,7 @@ import sys
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -159,19 +160,19 @@ class Faults:
         return "engine", None
 
     async def _container_killed(self, planned: Planned) -> tuple[str, str] | None:
-        return await self._by_hand(planned, self._stage.platform.hand.kill)
+        return await self._by_hand(planned, self._stage.platform.hand.sdk.kill)
 
     async def _container_removed(self, planned: Planned) -> tuple[str, str] | None:
-        return await self._by_hand(planned, self._stage.platform.hand.remove)
+        remove = partial(self._stage.platform.hand.sdk.remove_container, force=True)
+        return await self._by_hand(planned, remove)
 
-    async def _by_hand(self, planned: Planned, hurt: Callable[[str], Awaitable[None]]) -> tuple[str, str] | None:
-        running = await self._stage.platform.hand.running()
+    async def _by_hand(self, planned: Planned, hurt: Callable[[str], object]) -> tuple[str, str] | None:
+        running = await self._stage.platform.hand.tools_running()
         if not running:
             return None
-        prefix = f"machete-{self._stage.platform.instance}-"
-        tool = _chosen(running, planned).removeprefix(prefix)
+        tool, container = _chosen(running, planned)
         try:
-            await hurt(tool)
+            await asyncio.to_thread(hurt, container)
         except docker.errors.APIError:
             return None  # it ended, or is being removed, since we looked
         return "container", tool
@@ -212,9 +213,11 @@ class Faults:
         return "nats", None
 
     def _database(self, planned: Planned) -> tuple[str, Path]:
-        """Those of the status replicas."""
-        process = _chosen(self._stage.platform.replicas("status"), planned)
-        return process.name, self._stage.status_database(process.name)
+        """Those of the status replicas, and the one that the gateways share."""
+        stage = self._stage
+        names = [process.name for process in stage.platform.replicas("status")]
+        accounts = "gateway", stage.platform.data / "gateway" / "gateway.db"
+        return _chosen([accounts, *((name, stage.status_database(name)) for name in names)], planned)
 
 
 def _chosen(several: Sequence[Thing], planned: Planned) -> Thing:

@@ -76,12 +76,16 @@ class Fault:
 
 @dataclass(frozen=True)
 class Kept:
-    """The last state of a tool in STATE; `state` None: it is gone. `fence` is the sequence of the end it is from."""
+    """The last state of a tool in STATE; `state` None: it is gone. `fence` is the sequence of the end it is from.
+
+    `services` is how many containers it is.
+    """
 
     tool: str
     fence: int
     state: str | None
     wants: bool = False
+    services: int = 1
 
 
 @dataclass(frozen=True)

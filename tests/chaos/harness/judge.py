@@ -201,15 +201,17 @@ def recorded_state(case: Case) -> Iterator[Finding]:
 
 
 def on_the_engine(case: Case) -> Iterator[Finding]:
-    """The engine has what the outcomes say: one container of each tool, up or down; nothing of what is gone."""
+    """The engine has what the outcomes say: the containers of each tool, up or down; nothing of what is gone."""
+    wanted = {each.tool: each.services for each in case.history.kept}
     for tool, end in case.installed.items():
         containers = [found for found in case.on_engine.get(tool, ()) if found.what == "container"]
-        if case.meddled(end) and len(containers) < 2:
+        running, wants = sum(each.running for each in containers), wanted.get(tool, 1)
+        if case.meddled(end) and len(containers) <= wants:
             continue
-        if len(containers) != 1:
-            yield Finding("not one container", tool, f"{len(containers)}, recorded {end.state}")
-        elif end.state != UNKNOWN and containers[0].running != (end.state in UP):
-            words = f"recorded {end.state}, {'runs' if containers[0].running else 'does not run'} on the engine"
+        if len(containers) != wants:
+            yield Finding("not its containers", tool, f"{len(containers)} of {wants}, recorded {end.state}")
+        elif end.state != UNKNOWN and running != (wants if end.state in UP else 0):
+            words = f"recorded {end.state}, {running} of {wants} containers run on the engine"
             yield Finding("recorded is not so", tool, words)
     for tool in case.on_engine.keys() - case.installed.keys():
         end = case.outcomes.get(tool)

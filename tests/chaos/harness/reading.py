@@ -22,14 +22,15 @@ CATCHING_UP = 60.0  # seconds
 OWN = ("-m services", "tests.chaos.harness", "launcher", "nats-server")
 
 
-async def states(platform: Platform) -> list[Fact]:
+async def states(stage: Stage) -> list[Fact]:
     found: list[Fact] = []
-    async for kept in platform.bus.each(STATES, STATE.filter()):
+    async for kept in stage.platform.bus.each(STATES, STATE.filter()):
         said = kept.open().data
         assert isinstance(said, ToolRecorded), said
         tool = said.state
         wants = tool is not None and tool.desired == "running"
-        found.append(Kept(said.tool, said.fence, tool.state.value if tool else None, wants))
+        services = stage.services_of(said.tool)
+        found.append(Kept(said.tool, said.fence, tool.state.value if tool else None, wants, services))
     return found
 
 

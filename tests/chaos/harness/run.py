@@ -118,7 +118,7 @@ class _Running:
                 # Keys are each principal's own: a client is a person or an agent, and stays so.
                 doors = stage.doors[number % AGENTS == AGENTS - 1]
                 client = Client(
-                    doors, stage.urls, self._history.add, self._watcher, self._outcome.refusals, options.patience
+                    doors, stage.url_of, self._history.add, self._watcher, self._outcome.refusals, options.patience
                 )
                 group.create_task(client.run([order for order in orders if order.client == number]))
 
@@ -154,7 +154,7 @@ class _Running:
             facts.clear()
         history.complaint.clear()
         history.stored[:] = await commands(stage.platform.bus)
-        history.add(*await reading.states(stage.platform))
+        history.add(*await reading.states(stage))
         await self._look_at_each_view()
         history.add(*await reading.engine(stage.platform))
         history.add(*await reading.left(stage))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -35,14 +36,16 @@ ENDURED_STARTS = 8
 
 @dataclass
 class Stage:
-    """`homes` are the data folders of processes that have one of their own; `lines` to NATS, by process.
+    """`tools` are URLs of what is installed, with how many containers each is.
+
+    `homes` are the data folders of processes that have one of their own; `lines` to NATS, by process.
 
     `doors` are where clients ask, one list of them for each kind of client: the gateways, and an agent's over NATS.
     """
 
     platform: Platform
     engine: EngineProxy
-    urls: tuple[str, ...]
+    tools: Sequence[tuple[str, int]]
     lines: dict[str, Line] = field(default_factory=dict[str, Line])
     homes: dict[str, Path] = field(default_factory=dict[str, Path])
     apis: list[Api] = field(default_factory=list[Api])
@@ -62,6 +65,17 @@ class Stage:
             self.restarts += 1
             await asyncio.sleep(0.5)
         raise AssertionError(f"{process.name} does not start: {process.said()[-3000:]}")
+
+    def url_of(self, name: str) -> str:
+        return self._tool(name)[0]
+
+    def services_of(self, tool: str) -> int:
+        """Of a tool by its id."""
+        return self._tool(tool.rpartition("-")[0])[1]
+
+    def _tool(self, name: str) -> tuple[str, int]:
+        """Under one name always the same."""
+        return self.tools[sum(name.encode()) % len(self.tools)]
 
     def status_database(self, name: str) -> Path:
         return self.homes.get(name, self.platform.data) / "status" / "status.db"
@@ -97,8 +111,11 @@ async def staged(
         )
         platform.program = program
         await _watch_commands(platform)
-        urls = platform.forge.tool("quick", small()), platform.forge.tool("slow", small("sleep 0.7; "))
-        stage = Stage(platform, proxy, urls, homes=places)
+        forge = platform.forge
+        singles = (forge.tool("quick", small()), 1), (forge.tool("slow", small("sleep 0.7; ")), 1)
+        # One name of five is a stack, which takes several times as long.
+        tools = (*singles, *singles, (forge.tool("stack", small_stack()), 2))
+        stage = Stage(platform, proxy, tools, homes=places)
         for service in SERVICES:
             for _ in range(replicas[service]):
                 await _add(stack, stage, service)
@@ -153,3 +170,24 @@ def small(farewell: str = "") -> Files:
     manifest = '{"version": "1.0.0", "description": "small", "machete": {"volumes": ["kept:/kept"]}}'
     dockerfile = f'FROM {BUSYBOX}\nCMD ["sh", "-c", "trap \'{farewell}exit 0\' TERM; sleep 1000000 & wait $!"]\n'
     return {"Dockerfile": dockerfile.encode(), "machete.yml": manifest.encode()}
+
+
+def small_stack() -> Files:
+    """Two services and a volume, one built and one as it is."""
+    from deploy.setup.images import BUSYBOX
+
+    command = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000000 & wait $!"]
+    escaped = [word.replace("$", "$$") for word in command]
+    services = {
+        "web": {"build": ".", "depends_on": ["store"]},
+        "store": {
+            "image": BUSYBOX,
+            "command": [word.replace("$", "$$") for word in command],
+            "volumes": ["kept:/kept"],
+        },
+    }
+    dockerfile = f"FROM {BUSYBOX}\nCMD {json.dumps(command)}\n"
+    return {
+        "Dockerfile": dockerfile.encode(),
+        "compose.yaml": json.dumps({"services": services, "volumes": {"kept": {}}}).encode(),
+    }
