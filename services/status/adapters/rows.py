@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Select, Table, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import quoted_name
 
 from services.status.adapters.schema import EngineTable, OperationTable, PlaceTable, RebuildTable, ToolTable
 from services.status.adapters.schema import Table as Declared
@@ -37,7 +38,10 @@ def _declared(kind: type[Declared]) -> Table:
 
 
 def _second(table: Table) -> Table:
-    return table.to_metadata(Declared.metadata, name=f"second_{table.name}")
+    second = table.to_metadata(Declared.metadata, name=f"second_{table.name}")
+    for index in second.indexes:  # two of one name cannot be in one schema
+        index.name = quoted_name(f"ix_{second.name}_{'_'.join(index.columns.keys())}", quote=None)
+    return second
 
 
 SHOWN = Tables(*(_declared(kind) for kind in (ToolTable, OperationTable, EngineTable, PlaceTable)))

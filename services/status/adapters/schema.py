@@ -6,10 +6,10 @@ Nothing here is migrated: change a table, count `VERSION` up, and it is filled a
 # SQLModel declares `__tablename__` as something else than the string it takes.
 # pyright: reportAssignmentType=false
 
-from sqlalchemy import BigInteger, Column, MetaData, String
+from sqlalchemy import BigInteger, Column, Index, MetaData, String
 from sqlmodel import Field, SQLModel
 
-VERSION = 3
+VERSION = 4
 
 # In the order of its bytes, as SQLite sorts: a page of a list must begin where the one before it ended, on every
 # database, and a database of PostgreSQL may sort as people of some country do.
@@ -24,19 +24,27 @@ class Table(SQLModel):
 
 class ToolTable(Table, table=True):
     __tablename__ = "tools"
+    # A page of the list is read from here, in its order, without a look at the rows before or behind it.
+    __table_args__ = (Index(None, "gone", "name", "id"),)
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
-    name: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
-    gone: bool = Field(index=True)
+    name: str = Field(sa_column=Column(TEXT, nullable=False))
+    gone: bool
     body: str
 
 
 class OperationTable(Table, table=True):
     __tablename__ = "operations"
+    __table_args__ = (
+        Index(None, "tool", "accepted"),
+        Index(None, "tool_name", "accepted"),
+        Index(None, "state", "accepted"),
+        Index(None, "ended", "tool"),
+    )
     id: str = Field(sa_column=Column(TEXT, primary_key=True))
-    tool: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
-    tool_name: str = Field(sa_column=Column(TEXT, index=True, nullable=False))
-    state: str = Field(index=True)
-    ended: bool = Field(index=True)
+    tool: str = Field(sa_column=Column(TEXT, nullable=False))
+    tool_name: str = Field(sa_column=Column(TEXT, nullable=False))
+    state: str
+    ended: bool
     accepted: int = Field(sa_column=Column(BigInteger, index=True, nullable=False))
     body: str
 
