@@ -180,11 +180,7 @@ def small_stack() -> Files:
     escaped = [word.replace("$", "$$") for word in command]
     services = {
         "web": {"build": ".", "depends_on": ["store"]},
-        "store": {
-            "image": BUSYBOX,
-            "command": [word.replace("$", "$$") for word in command],
-            "volumes": ["kept:/kept"],
-        },
+        "store": {"image": BUSYBOX, "command": escaped, "volumes": ["kept:/kept"]},
     }
     dockerfile = f"FROM {BUSYBOX}\nCMD {json.dumps(command)}\n"
     return {
