@@ -39,6 +39,7 @@ test: python ## set up what tests need too, and run all of them (PYTEST_ARGS="-k
 chaos: python ## mistreat a whole platform at random under load, and judge it (ARGS="--seed 7 --commands 10000 --faults 200")
 	@$(PYTHON) -m deploy.setup tests
 	@$(VENV)/python -m tests.chaos.harness $(ARGS)
+	@$(VENV)/pytest tests/chaos/engine_restarted.py
 
 check: python ## format, lint, types, house rules, generated files
 	@$(PYTHON) -m deploy.setup python

@@ -15,6 +15,7 @@ import structlog
 from libs.contracts.engines import ToolObserved
 from libs.contracts.names import new_operation_id
 from libs.contracts.principals import Principal
+from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.subjects import TOOL_ENGINE, lane
 from libs.contracts.tools import Repair, StartTool, Tool, ToolRecorded
@@ -23,6 +24,7 @@ from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.records import Records
 from services.orchestrator.domain.drift import Backoff, Cause, Drift, drift, is_at_work, judged
 from services.orchestrator.domain.engine_events import EngineEvent
+from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.observations import Observation
 from services.orchestrator.ports import Containers
 
@@ -80,6 +82,14 @@ class Reconciler:
                 return
         if event.action in ("start", "destroy"):
             self._signalled.pop(container, None)
+
+    def lost(self) -> None:
+        """The engine is gone: what it told of in the end, and nobody could look at any more, was its own doing.
+
+        It stops its containers as it goes down, and tells of that as of any other stop.
+        """
+        self._ended.clear()
+        self._signalled.clear()
 
     async def judge(self, tool: Tool, fence: int, seen: Observation) -> Judged:
         """What is to be made of a tool as it was seen after its record was read."""
@@ -150,7 +160,12 @@ class Reconciler:
         observation = seen.get(recorded.tool)
         if observation is not None and observation.services:
             log.warning("removing what an uninstalled tool left", tool=recorded.tool)
-            await self.containers.remove(recorded.tool, images=True, data=False)
+            try:
+                await self.containers.remove(recorded.tool, images=True, data=False)
+            except EngineAway:
+                raise
+            except (Failure, TimeoutError) as problem:
+                log.warning("it cannot be removed for now", tool=recorded.tool, problem=str(problem))
 
     def forget(self, tool: str) -> None:
         """Of a tool that is gone nothing is known any more."""

@@ -73,6 +73,7 @@ class Watcher:
                 try:
                     await self._while_connected()
                 except* EngineAway as away:
+                    self.reconciler.lost()
                     await self._lost(str(away.exceptions[0]))
                 except* Unavailable as outage:
                     self.version = None
@@ -107,9 +108,14 @@ class Watcher:
         """What is not as it was said, or is to be started, is looked at in its turn."""
         while True:
             await asyncio.sleep(self.interval)
-            async for judged, _ in self._everything():
-                if judged.drift is not None or self._is_news(judged):
-                    self._glances.put_nowait(Glance(judged.tool.id, LOOKED, ""))
+            try:
+                async for judged, _ in self._everything():
+                    if judged.drift is not None or self._is_news(judged):
+                        self._glances.put_nowait(Glance(judged.tool.id, LOOKED, ""))
+            except EngineAway:
+                raise
+            except Failure as problem:
+                log.warning("the tools cannot be looked over", problem=problem.message)
 
     async def _everything(self) -> AsyncGenerator[tuple[Judged, Observation]]:
         """All tools as the engine lists them, in one call; what is left of those that are gone is cleared away."""

@@ -207,6 +207,25 @@ async def test_a_signal_that_ends_nothing_is_no_reason_for_a_later_end(place: Pl
     assert command.repair.undone == 0
 
 
+async def test_what_the_engine_tells_as_it_goes_down_is_nobody_s_doing(place: Place) -> None:
+    tool = await place.tool()
+    reconciler = Reconciler(await place.stage.bus("orchestrator"), place.containers)
+    stopping = place.container()
+    for heard_of_its_end in (False, True):
+        place.engine.stop(stopping)
+        for _, event in place.engine.history:
+            reconciler.heard(event)
+        if heard_of_its_end:
+            reconciler.lost()
+        judged = await reconciler.judge(tool, 1, await place.containers.observe(tool.id))
+        assert judged.drift is not None
+        assert (judged.drift.due is not None) is heard_of_its_end
+        assert judged.by_hand == (() if heard_of_its_end else (stopping.id,))
+        place.engine.run(stopping)
+        place.engine.history.clear()
+        reconciler.forget(tool.id)
+
+
 async def test_what_somebody_removed_is_asked_for_once_and_the_second_time_left(place: Place) -> None:
     tool = await place.tool()
     async with place.watched():
