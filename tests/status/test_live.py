@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from libs.contracts.envelope import Message
 from libs.contracts.streams import EVENTS, LOGS
 from libs.contracts.tools import ToolState
+from libs.runtime.http import server
 from services.status.domain.cursors import Place, parse_cursor
 from tests.status.service import Follower, Frame, Running, chunk, printed, status_service
 from tests.status.stories import Operation, observed, tool
@@ -323,6 +324,26 @@ async def test_who_does_not_read_for_a_while_keeps_nobody_waiting_and_misses_not
         await status.say(big.model_copy(update={"first": 64 * 400}))
         assert (await idle.next())["log"]["first"] == 64 * 400
         await stage.has_readers("LOGS", 1)
+
+
+async def test_who_is_dead_is_dropped_with_all_that_was_on_its_way_to_him(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a machine that lost its line: it neither reads nor answers, nor does it say goodbye."""
+    monkeypatch.setattr(server, "PING_EVERY", 0.5)
+    monkeypatch.setattr(server, "PONG_WITHIN", 1.5)
+    async with status_service(stage, tmp_path) as status:
+        await tell_a_story(status)
+        big = chunk(tool().id, "main", 2, 64)
+        big = big.model_copy(update={"lines": tuple(line.model_copy(update={"text": "x" * 400}) for line in big.lines)})
+        async with status.live("tools", "logs:sample") as dead, status.live("tools") as alive:
+            dead.socket.transport.pause_reading()
+            for number in range(400):
+                await status.say(big.model_copy(update={"first": 2 + 64 * number}))
+            await stage.has_readers("LOGS", 0)
+            await status.say(observed(seconds=5))
+            assert said(await alive.next()) == "tool-observed die"
+            dead.socket.transport.abort()
 
 
 async def test_a_platform_that_stops_says_so(stage: Stage, tmp_path: Path) -> None:

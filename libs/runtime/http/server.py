@@ -10,10 +10,15 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from libs.runtime.settings import Settings
 
 _LARGEST_FRAME = 1024 * 1024
+# Seconds. Whoever is at the other end of a WebSocket is asked now and then whether he is there, and has to say so.
+PING_EVERY = 20.0
+PONG_WITHIN = 20.0
+_LAST_WORD = 1.0
 
 
 class PortTaken(Exception):
@@ -50,6 +55,14 @@ def _why(host: str, port: int, error: OSError) -> str:
     )
 
 
+class _WebSocket(WebSocketsSansIOProtocol):
+    """uvicorn's, but for who does not answer: what was still to be sent to him keeps nobody here."""
+
+    def keepalive_timeout(self) -> None:
+        super().keepalive_timeout()
+        self.loop.call_later(_LAST_WORD, self.transport.abort)
+
+
 class HttpServer(uvicorn.Server):
     """Listens on `sock` until `stop()`; then requests in flight get half of the grace to end."""
 
@@ -59,7 +72,9 @@ class HttpServer(uvicorn.Server):
             app,
             loop="none",
             http="httptools",
-            ws="websockets-sansio",
+            ws=_WebSocket,
+            ws_ping_interval=PING_EVERY,
+            ws_ping_timeout=PONG_WITHIN,
             lifespan="off",
             interface="asgi3",
             log_config=None,
