@@ -75,13 +75,16 @@ class Feed:
             async with aclosing(reading) as items:
                 async for item in items:
                     if isinstance(item, Discarded):
-                        self._skip(item)
+                        self.skip(item)
                     else:
                         self.put(Entry(item, self._keys(item.subject)))
         except Exception as problem:
-            self._problem = problem
-            for tap in {tap for taps in self._taps.values() for tap in taps}:
-                tap.wake()
+            self.fail(problem)
+
+    def fail(self, problem: Exception) -> None:
+        self._problem = problem
+        for tap in self._everybody():
+            tap.wake()
 
     def begin(self, after: int) -> None:
         self.head = self.floor = after
@@ -142,15 +145,18 @@ class Feed:
             self.floor = self._sequences[drop - 1]
             del self._entries[:drop], self._sequences[:drop]
 
-    def _skip(self, discarded: Discarded) -> None:
+    def skip(self, discarded: Discarded) -> None:
         """Nobody can go on from here: each looks for itself at what the stream still holds."""
         self._entries.clear()
         self._sequences.clear()
         self.size = 0
         self.head = self.floor = discarded.first - 1
-        for tap in {tap for taps in self._taps.values() for tap in taps}:
+        for tap in self._everybody():
             tap.first = min(tap.first or discarded.first, discarded.after + 1)
             tap.wake()
+
+    def _everybody(self) -> set[Tap]:
+        return {tap for taps in self._taps.values() for tap in taps}
 
     def _keys(self, subject: str) -> tuple[str, ...]:
         return keys_of_event(subject) if self.stream is EVENTS else (EVERYTHING,)

@@ -1,0 +1,150 @@
+"""What is read once for many is bounded; each is given all that it wants, in order, or told that it lies here no more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from libs.contracts.streams import EVENTS
+from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.reader import Discarded, Replaced
+from services.status.domain.topics import EVERYTHING
+from services.status.feeds import STEP, Feed, Room, Tap
+from services.status.frames import Encoder, Entry
+
+TOOLS = ("a", "b", "c")
+ROOM = Room(messages=2 * STEP, size=100_000)
+
+
+def entry(sequence: int, tool: str, size: int = 10) -> Entry:
+    return Entry(Kept(sequence, f"machete.evt.v1.tool.{tool}.engine", b"x" * size), (EVERYTHING, tool))
+
+
+@dataclass
+class Client:
+    """Takes when it likes; where it is behind, reads for itself what was ever stored."""
+
+    keys: frozenset[str]
+    place: int = 0
+    told: list[int] = field(default_factory=list[int])
+    behind: int = 0
+    woken: int = 0
+
+    def __post_init__(self) -> None:
+        self.tap = Tap(self.keys, self.wake)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def take(self, feed: Feed, stored: list[Entry], most: int) -> None:
+        taken = feed.take(self.tap, self.place, most)
+        if taken is None:
+            self.behind += 1
+            self.told += [each.sequence for each in stored if each.sequence > self.place and self.wants(each)]
+            self.place = max(self.place, feed.head)
+            feed.join(self.tap, self.place)
+            return
+        found, self.place = taken
+        self.told += [each.sequence for each in found]
+
+    def wants(self, entry: Entry) -> bool:
+        return not self.keys.isdisjoint(entry.keys)
+
+
+steps = st.lists(
+    st.tuples(st.just("put"), st.integers(1, 3 * STEP), st.sampled_from(TOOLS))
+    | st.tuples(st.just("take"), st.integers(1, 40), st.integers(0, 3).map(str)),
+    max_size=40,
+)
+
+
+@given(steps=steps)
+def test_everybody_is_told_all_that_he_wants_once_and_in_order(steps: list[tuple[str, int, str]]) -> None:
+    feed, stored = Feed(EVENTS, EVENTS.subjects, ROOM), list[Entry]()
+    clients = [Client(frozenset((each,))) for each in (*TOOLS, EVERYTHING)]
+    for client in clients:
+        feed.join(client.tap, 0)
+    for what, number, which in steps:
+        if what == "take":
+            clients[int(which)].take(feed, stored, number)
+            continue
+        for offset in range(number):
+            each = entry(feed.head + 1 + offset % 2, TOOLS[(TOOLS.index(which) + offset // 7) % 3])
+            stored.append(each)
+            feed.put(each)
+    for client in clients:
+        while client.tap.first is not None:
+            client.take(feed, stored, 50)
+        assert client.told == [each.sequence for each in stored if client.wants(each)]
+        assert feed.take(client.tap, client.place, 1) == ([], feed.head)
+
+
+def test_what_lies_here_is_bounded_in_number_and_bytes_whoever_is_slow() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    slow = Client(frozenset((EVERYTHING,)))
+    feed.join(slow.tap, 0)
+    most = 0
+    for sequence in range(1, 5_000):
+        feed.put(entry(sequence, "a", size=10 if sequence < 2_500 else 5_000))
+        most = max(most, feed.size)
+    assert most <= ROOM.size + 5_000
+    assert feed.head - feed.floor <= ROOM.messages
+    assert feed.take(slow.tap, slow.place, 10) is None
+
+
+def test_who_has_waited_long_for_something_of_his_own_is_not_behind_for_that() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    patient = Client(frozenset(("b",)))
+    feed.join(patient.tap, 0)
+    for sequence in range(1, 1_000):
+        feed.put(entry(sequence, "a"))
+    assert patient.woken == 0
+    feed.put(entry(1_000, "b"))
+    assert patient.woken == 1
+    patient.take(feed, [], 10)
+    assert (patient.told, patient.behind, patient.place) == ([1_000], 0, 1_000)
+
+
+def test_what_was_discarded_sends_everybody_to_look_for_himself() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    client = Client(frozenset(("b",)))
+    feed.join(client.tap, 0)
+    feed.put(entry(1, "a"))
+    feed.skip(Discarded(1, 7))
+    assert client.woken == 1
+    assert feed.take(client.tap, client.place, 10) is None
+
+
+def test_who_left_is_woken_no_more() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    client = Client(frozenset(("a", "b")))
+    feed.join(client.tap, 0)
+    feed.leave(client.tap)
+    feed.put(entry(1, "a"))
+    assert client.woken == 0
+
+
+def test_what_broke_a_feed_breaks_all_who_take_from_it() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    client = Client(frozenset(("a",)))
+    feed.join(client.tap, 0)
+    feed.fail(Replaced("EVENTS was made anew"))
+    assert client.woken == 1
+    with pytest.raises(Replaced, match="made anew"):
+        feed.take(client.tap, 0, 1)
+
+
+def test_a_frame_is_made_once_for_all_who_stand_in_the_same_place() -> None:
+    encoder = Encoder()
+    same = entry(1, "a"), entry(2, "b")
+    for each in same:
+        each.__dict__["event"] = '{"id": 1}'
+    first, second = encoder.events("c", same), encoder.events("c", list(same))
+    assert first is second
+    assert first == '{"cursor":"c","events":[{"id": 1},{"id": 1}]}'
+    assert encoder.event("c", same[0]) is encoder.event("c", same[0])
+    assert encoder.events("c", same[:1]) != encoder.event("c", same[0])
+    assert encoder.events("d", same) != first
