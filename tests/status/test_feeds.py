@@ -1,4 +1,4 @@
-"""What is read once for many is bounded; each is given all that it wants, in order, or told that it lies here no more."""
+"""What is read once for many is bounded; each is given what it wants, in order, or told that it lies here no more."""
 
 from __future__ import annotations
 
