@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import httpx
@@ -17,6 +18,7 @@ from tests.support.platform_tools import Files, exits, gated, never_ready, web, 
 from tests.support.platform_waiting import until
 
 OPERATION = {"id", "kind", "tool", "state", "error", "steps", "requested_by", "created_at", "ended_at", "links"}
+JSON = {"Content-Type": "application/json"}
 TOOL = {"id", "name", "kind", "engine", "state", "reason", "since", "release", "urls", "services"}
 
 
@@ -87,6 +89,33 @@ async def test_a_202_has_the_operation_its_links_and_a_position(platform: Platfo
     assert (tool["id"], tool["name"]) == (operation["tool"], name)
     ended = await api.get(f"/api/v1/operations/{operation['id']}", wait=50)
     assert ended["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("milliseconds", [0, 3, 1000])
+async def test_a_client_that_hangs_up_has_not_failed_its_operation(
+    platform: Platform, api: Api, milliseconds: int
+) -> None:
+    """Whether it had been accepted, the repetition under the same key tells: it is carried out once."""
+    name = fresh("hasty")
+    body = json.dumps({"git_url": platform.forge.tool("web", web()), "name": name, "start": True}).encode()
+    head = (
+        "POST /api/v1/tools HTTP/1.1\r\nHost: hub\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {api.token}\r\nIdempotency-Key: {name}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    url = api.client.base_url
+    _, writer = await asyncio.open_connection(url.host, url.port)
+    writer.write(head.encode() + body)
+    await writer.drain()
+    await asyncio.sleep(milliseconds / 1000)
+    writer.transport.abort()
+    again = await api.client.post("/api/v1/tools", content=body, headers={"Idempotency-Key": name, **JSON})
+    assert again.status_code == 202
+    ended = await api.get(f"/api/v1/operations/{again.json()['operation']['id']}", wait=50)
+    assert ended["state"] == "succeeded"
+    (found,) = [
+        each for each in (await api.get("/api/v1/operations", limit=500))["operations"] if each["tool"] == ended["tool"]
+    ]
+    assert found["id"] == ended["id"]
 
 
 async def test_the_name_is_the_last_part_of_the_address_unless_another_is_given(platform: Platform, api: Api) -> None:

@@ -122,7 +122,7 @@ class Api:
         return accepted(await self.client.request(method, path, headers=headers, **given))
 
     async def get(self, path: str, **query: Any) -> Any:
-        answer = await self.client.get(path, params=query)
+        answer = await self.client.get(path, params=query or None)  # {} would take away those of the path
         if answer.status_code != 200:
             raise Refusal(answer)
         return answer.json()
@@ -130,7 +130,7 @@ class Api:
     @asynccontextmanager
     async def lines(self, path: str, **query: Any) -> AsyncGenerator[AsyncIterator[dict[str, Any]]]:
         """NDJSON, object by object, as it comes; leaving hangs up."""
-        async with self.client.stream("GET", path, params=query, timeout=PATIENCE) as answer:
+        async with self.client.stream("GET", path, params=query or None, timeout=PATIENCE) as answer:
             if answer.status_code != 200:
                 await answer.aread()
                 raise Refusal(answer)

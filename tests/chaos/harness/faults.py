@@ -33,7 +33,7 @@ held.execute("BEGIN EXCLUSIVE")
 print("held", flush=True)
 sys.stdin.read()
 """
-AHEAD = "+1h"
+WRONG = ("+1h", "-1h")
 Thing = TypeVar("Thing")
 log = structlog.get_logger(__name__)
 Done = Callable[[Planned], Awaitable[tuple[str, str | None] | None]]
@@ -101,11 +101,15 @@ class Faults:
         return process.name, None
 
     async def _clock_wrong(self, planned: Planned) -> tuple[str, None]:
-        """One life of a process an hour ahead of everybody else."""
+        """One life of a process an hour ahead of everybody else, or behind."""
         process = self._replica(planned)
         library = faketime.found()
         assert library is not None, "libfaketime is missing: run `make chaos`, which sets it up"
-        wrong = {"LD_PRELOAD": str(library), "FAKETIME": AHEAD, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        wrong = {
+            "LD_PRELOAD": str(library),
+            "FAKETIME": WRONG[planned.number % len(WRONG)],
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        }
         async with self._busy[process.name]:
             await process.kill()
             with process.given(wrong):
