@@ -93,6 +93,7 @@ def show_operation(operation: dict[str, Any]) -> None:
             ("cancel", "asked for" if operation["cancel_requested"] and not operation["ended_at"] else None),
             ("error", _said(operation["error"])),
             ("asked by", operation["requested_by"]),
+            ("again for", operation.get("retry_of")),
             ("created", ago(operation["created_at"])),
             ("ended", ago(operation["ended_at"])),
         ]

@@ -50,7 +50,10 @@ class StepView(Frozen):
 
 
 class OperationView(Frozen):
-    """`tool` is the tool's id. `requested_by` is `user:admin`, `agent:…`, `service:…`."""
+    """`tool` is the tool's id. `requested_by` is `user:admin`, `agent:…`, `service:…`.
+
+    `retry_of` is the operation that was given up and is tried once more with this one.
+    """
 
     id: str
     kind: Kind
@@ -63,6 +66,7 @@ class OperationView(Frozen):
     cancel_requested: bool = False
     created_at: datetime
     ended_at: datetime | None
+    retry_of: str | None = None
     links: dict[str, str]
 
 

@@ -13,7 +13,7 @@ from tests.gateway.ledger import Ledger
 
 OPERATION = {
     "id", "kind", "tool", "tool_name", "state", "error", "steps", "requested_by", "cancel_requested",
-    "created_at", "ended_at", "links",
+    "created_at", "ended_at", "retry_of", "links",
 }  # fmt: skip
 CHANGES = ("build", "start", "stop", "restart", "uninstall")
 

@@ -48,7 +48,7 @@ ACCEPTED = {
 OPERATION = {
     "id": TEXT, "kind": TEXT, "tool": TEXT, "tool_name": TEXT, "state": TEXT, "error": (dict, type(None)),
     "steps": LIST, "requested_by": TEXT, "cancel_requested": (bool,), "created_at": TEXT, "ended_at": MAYBE,
-    "links": OBJECT,
+    "retry_of": MAYBE, "links": OBJECT,
 }  # fmt: skip
 DIAGNOSTICS = {"status": TEXT, "versions": OBJECT, "checks": OBJECT, "tools": OBJECT, "checked_at": TEXT}
 MANIFEST = {

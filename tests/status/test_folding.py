@@ -102,6 +102,13 @@ def test_an_operation_that_touched_nothing_leaves_the_tool_as_it_was() -> None:
     assert book.tool() == before
 
 
+def test_an_operation_that_tries_another_one_again_names_it() -> None:
+    book, install, again = Book(), Operation(), Operation("install", number=1)
+    book.tell(install.accepted(), install.failed(0))
+    book.tell(again.accepted().model_copy(update={"retry_of": install.id}))
+    assert (book.operation(again).retry_of, book.operation(install).retry_of) == (install.id, None)
+
+
 def test_the_operation_that_waits_behind_a_failed_install_does_not_end_it() -> None:
     book, install, uninstall = Book(), Operation(), Operation("uninstall")
     fence = book.tell(install.accepted(), uninstall.accepted(), install.started())

@@ -33,6 +33,7 @@ def operation_view(accepted: OperationAccepted, events: Sequence[Recorded], posi
         cancel_requested=any(isinstance(event, CancelRequested) for event in events),
         created_at=accepted.created_at,
         ended_at=ended.ended_at if ended is not None else None,
+        retry_of=accepted.retry_of,
         links=_links(accepted, position),
     )
 

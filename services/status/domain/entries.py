@@ -59,6 +59,7 @@ class OperationEntry(Frozen):
     cancel_requested: bool = False
     created_at: datetime
     ended_at: datetime | None = None
+    retry_of: OperationId | None = None
     accepted: int
     fence: int = 0
 

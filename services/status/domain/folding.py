@@ -94,6 +94,7 @@ def _accepted(event: OperationAccepted, sequence: int) -> OperationEntry:
         kind=event.kind,
         requested_by=event.requested_by.label,
         created_at=event.created_at,
+        retry_of=event.retry_of,
         accepted=sequence,
     )
 

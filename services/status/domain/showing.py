@@ -31,6 +31,7 @@ def operation_shown(entry: OperationEntry) -> OperationView:
         cancel_requested=entry.cancel_requested,
         created_at=entry.created_at,
         ended_at=entry.ended_at,
+        retry_of=entry.retry_of,
         links=operation_links(entry.id, entry.tool_name),
     )
 
