@@ -3,8 +3,8 @@
     async with EmbeddedNats(data, permissions()) as nats:
         ... nats.url, nats.credentials["gateway"] ...
 
-It answers once `start()` has returned. It dies with this process, by kill -9 too. If it dies by itself it is
-started again on the same port and the same data, and clients reconnect.
+It answers once `start()` has returned. It dies with this process, by kill -9 too. If it dies by itself, or its disk was
+full and has room again, it is started again on the same port and the same data, and clients reconnect.
 """
 
 import asyncio
@@ -36,6 +36,10 @@ STOP_LIMIT = 10.0
 LONGEST_PAUSE = 5.0
 # A server that has lived this long did not die of how it was started.
 SETTLED = 30.0
+# What it logs when a disk took no more: that stream then takes nothing until the server is started again (2.15).
+STUCK = b"critical write error"
+LOOK_FOR_STUCK = 2.0  # seconds
+ROOM = 16 * 1024 * 1024  # bytes that must be free for that
 
 log = get_logger(__name__)
 
@@ -201,7 +205,7 @@ class EmbeddedNats:
         while True:
             assert self._exit is not None
             begun = time.monotonic()
-            code = await asyncio.shield(self._exit)
+            code = await self._ended(self._exit)
             if time.monotonic() - begun > SETTLED:
                 pause = 0.0
             log.error("NATS server died and is started again", code=code, pause=pause, said=self._last_words())
@@ -214,6 +218,18 @@ class EmbeddedNats:
                 continue
             self.restarts += 1
             log.info("NATS server is back", url=self.url, restarts=self.restarts)
+
+    async def _ended(self, ended: asyncio.Future[int]) -> int:
+        """How the server ended; by us, where it was stuck and need not be any more."""
+        said, stuck = self.folder / "server.log", False
+        read = said.stat().st_size if said.exists() else 0
+        while not (await asyncio.wait([ended], timeout=LOOK_FOR_STUCK))[0]:
+            news, read = _news(said, read)
+            stuck = stuck or STUCK in news
+            if stuck and shutil.disk_usage(self.folder).free > ROOM:
+                log.warning("NATS server takes nothing since its disk was full: it is started again")
+                await self._end_server()
+        return ended.result()
 
     async def _end_server(self) -> None:
         if self._server is None or self._exit is None:
@@ -251,6 +267,16 @@ def _limit_before(config: Path) -> int:
         return 0
     except ValueError as error:
         raise NatsFailed(f"{config} is damaged ({error}): remove it, it is written anew") from error
+
+
+def _news(path: Path, read: int) -> tuple[bytes, int]:
+    """What stands in the file behind the first `read` bytes, and how long it is; all of one that was begun anew."""
+    try:
+        with path.open("rb") as file:
+            file.seek(read if read <= path.stat().st_size else 0)
+            return file.read(), file.tell()
+    except FileNotFoundError:
+        return b"", 0
 
 
 def _tail(path: Path, most: int = 2000) -> str:
