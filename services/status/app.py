@@ -27,6 +27,7 @@ from services.status.board import Board
 from services.status.census import Census
 from services.status.descriptions import Describing
 from services.status.feeds import Feeds
+from services.status.forgetting import Forgetting
 from services.status.frames import Encoder
 from services.status.handlers import Answers
 from services.status.live import Shared
@@ -82,8 +83,8 @@ def build(settings: Settings) -> Service:
             table = {**Answers(lookup).table(), **Describing(lookup, bus).table(), **rebuilding.table()}
             for question, respond in table.items():
                 await bus.answer(question, respond, queue=NAME)
-            board = Board(tables, progress)
-            working = [group.create_task(each.run()) for each in (projection, rebuilding, board)]
+            board, forgetting = Board(tables, progress), Forgetting(bus, tables)
+            working = [group.create_task(each.run()) for each in (projection, rebuilding, board, forgetting)]
             views = Views(bus, lookup, Shared(bus, Feeds(bus), board, Encoder()))
             running.append(_Running(bus, tables, projection, progress, views))
             try:

@@ -64,6 +64,10 @@ class Tables(Protocol):
         """
         ...
 
+    async def forget(self, before: int, most: int) -> int:
+        """Drops operations that have ended and were accepted before this event; how many, at most so many."""
+        ...
+
     async def tool(self, name_or_id: str) -> ToolRow | None:
         """The present one of this name, or the one of this id, also while it is being installed."""
         ...

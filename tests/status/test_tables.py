@@ -271,3 +271,19 @@ async def test_a_file_that_cannot_be_opened_is_not_deleted(tmp_path: Path) -> No
         with pytest.raises(TablesAway, match="unable to open database file"):
             await tables.stands_at(EPOCH)
     assert folder.is_dir()
+
+
+async def test_what_ended_before_the_oldest_event_that_is_kept_is_forgotten_and_nothing_else(
+    tables: DatabaseTables,
+) -> None:
+    old, waits, new = Operation(), Operation("stop"), Operation("start")
+    await tables.stands_at("")
+    await tables.empty(EPOCH, 0, ())
+    await tables.take_in(
+        stored([old.accepted(), waits.accepted(), old.failed(0, "changed", tool()), new.accepted(), new.failed(0)])
+    )
+    assert await tables.forget(4, 1) == 1
+    assert await tables.forget(4, 1) == 0
+    assert [each.id for each in await tables.operations(Wanted(), 10)] == [new.id, waits.id]
+    assert await tables.tool("sample") is not None
+    assert await tables.stands_at(EPOCH) == 5

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Kept
@@ -86,6 +86,15 @@ class DatabaseTables:
         self._reached = Place(await self.transactions.change(store), last)
         tools, operations, engines = ({each[kind] for each in told} - {None} for kind in range(3))
         return About(frozenset(tools), frozenset(operations), frozenset(engines))  # type: ignore[arg-type]
+
+    async def forget(self, before: int, most: int) -> int:
+        old = select(OPERATIONS.c.id).where(OPERATIONS.c.accepted < before, OPERATIONS.c.ended).limit(most)
+
+        def drop(connection: Connection) -> int:
+            self._must_be_ours(place_of(connection, SHOWN, locked=True))
+            return connection.execute(delete(OPERATIONS).where(OPERATIONS.c.id.in_(old))).rowcount
+
+        return await self.transactions.change(drop)
 
     async def tool(self, name_or_id: str) -> ToolRow | None:
         def read(connection: Connection) -> ToolRow | None:
