@@ -49,6 +49,7 @@ class Cost:
     idle: list[float] = field(default_factory=list[float])
     memory: list[float] = field(default_factory=list[float])
     page: list[float] = field(default_factory=list[float])
+    each: dict[str, str] = field(default_factory=dict[str, str])
 
 
 async def measure(stage: Stage, runs: int) -> list[Row]:
@@ -88,7 +89,7 @@ def _rows(count: int, cost: Cost, least: Cost) -> list[Row]:
     more = (Sample.of(cost.memory).median - Sample.of(least.memory).median) * 1000 / max(1, count - COUNTS[0])
     return [
         Row(f"{count} tools, idle", "% of a core", Sample.of(cost.idle), aim=idle),
-        Row(f"{count} tools, memory", "MB", Sample.of(cost.memory), details={"KB a tool": round(more, 1)}),
+        Row(f"{count} tools, memory", "MB", Sample.of(cost.memory), details={"KB a tool": round(more, 1), **cost.each}),
         Row(f"{count} tools, start", "s", Sample.of(cost.start)),
         Row(f"{count} tools, first page", "ms", Sample.of(cost.page)),
     ]
@@ -150,7 +151,9 @@ async def _rested(stage: Stage, data: Path, cost: Cost) -> None:
         before, begun = processes.processor_seconds(pids), time.monotonic()
         await asyncio.sleep(IDLE_SECONDS)
         cost.idle.append(100 * (processes.processor_seconds(pids) - before) / (time.monotonic() - begun))
-        cost.memory.append(sum(each.pss for each in processes.usage(running.process.pid)) / 1e6)
+        usages = processes.usage(running.process.pid)
+        cost.memory.append(sum(each.pss for each in usages) / 1e6)
+        cost.each = {each.name: f"{each.pss / 1e6:.1f} MB PSS" for each in usages}
         await _get(running, "/api/v1/tools", limit=100)
         cost.page.append(await _timed(lambda: _get(running, "/api/v1/tools", limit=100)))
 

@@ -47,12 +47,17 @@ class Watch:
     board: Board
     wanted: frozenset[str] | None
     wake: Callable[[], None]
+    broken: str | None = None
     _seen: int | None = None
 
     async def news(self, position: int | None) -> Sequence[Body]:
-        """Bodies of frames, each with the position that holds once it is sent. `position`: what was seen before."""
+        """Bodies of frames, each with the position that holds once it is sent. `position`: what was seen before.
+
+        Raises `Replaced` where what was seen has nothing to do any more with what is there.
+        """
         board = self.board
-        board.check()
+        if self.broken is not None:
+            raise Replaced(self.broken)
         if not board.ready or self._seen == board.version:
             return ()
         if self._seen is not None:
@@ -71,7 +76,10 @@ class Watch:
 
 @dataclass
 class Board:
-    """`position` is the event up to which it holds, `begun` the first from which on it knows what changed when."""
+    """`position` is the event up to which it holds, `begun` the first from which on it knows what changed when.
+
+    `ready`: it may be shown.
+    """
 
     tables: Tables
     progress: Progress
@@ -79,13 +87,14 @@ class Board:
     position: int = 0
     begun: int = 0
     ready: bool = False
+    _known: bool = False
+    _breaks: int = 0
     _shown: dict[str, _Shown] = field(default_factory=dict[str, _Shown])
     _dirty: set[str] = field(default_factory=set[str])
     _all: bool = True
     _watches: set[Watch] = field(default_factory=set[Watch])
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     _made: dict[tuple[object, ...], list[str]] = field(default_factory=dict[tuple[object, ...], list[str]])
-    _problem: str | None = None
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -100,22 +109,16 @@ class Board:
                         await self._look()
                         continue
                 except TablesAway as away:
-                    log.warning("what is followed cannot be read now", problem=str(away))
+                    log.info("what is followed is read later", problem=str(away))
                 except Exception:
                     log.exception("what is followed could not be shown")
                 await asyncio.sleep(RETRY)
                 self._news.set()
 
-    def check(self) -> None:
-        """Raises `Replaced` where what is known here has nothing to do with what was shown."""
-        if self._problem is not None:
-            raise Replaced(self._problem)
-
     @contextmanager
     def watched(self, wanted: frozenset[str] | None, wake: Callable[[], None]) -> Iterator[Watch]:
         if not self._watches:
             self.ready = self.ready and not self._dirty and not self._all
-            self._problem = None
         watch = Watch(self, wanted, wake)
         self._watches.add(watch)
         if not self.ready:
@@ -138,29 +141,31 @@ class Board:
 
     def _break(self, why: str) -> None:
         """Sequences go back: who watches has to come again."""
-        self._problem = why
-        self.ready = False
+        self.ready = self._known = False
+        self.position = 0
+        self._breaks += 1
         self._shown.clear()
         self._made.clear()
         for watch in self._watches:
+            watch.broken = why
             watch.wake()
 
     async def _look(self) -> None:
         everything, dirty = self._all, self._dirty
         self._all, self._dirty = False, set()
-        position = self.progress.position
+        position, breaks = self.progress.position, self._breaks
         try:
             looks = await self._everything() if everything else await self._of(dirty)
         except BaseException:
             self._all, self._dirty = self._all or everything, self._dirty | dirty
             raise
-        if self._problem is not None and self._watches:
-            return
+        if breaks != self._breaks:
+            return  # what was read is of before; what is now is looked at next
         there = {id for id, shown in self._shown.items() if shown.text is not None}
         looks = {id: looks.get(id) for id in (there | dirty if everything else dirty) | looks.keys()}
         changed = self._change(looks, position)
-        if not self.ready:
-            self.begun = position
+        if not self._known:
+            self.begun, self._known = position, True
         elif changed and position == self.position:
             # Of what was shown at this position before, nobody can tell this apart: who comes back has it whole.
             self.begun = position + 1
