@@ -43,9 +43,10 @@ FILTER = "SELECT body FROM operations WHERE tool_name = 'bench-7' ORDER BY accep
 
 @dataclass
 class Cost:
-    """Of a platform with so many tools, run by run: seconds, percent of a core, MB, milliseconds."""
+    """Of a platform with so many tools, run by run: seconds, of a core too, percent of a core, MB, milliseconds."""
 
     start: list[float] = field(default_factory=list[float])
+    work: list[float] = field(default_factory=list[float])
     idle: list[float] = field(default_factory=list[float])
     memory: list[float] = field(default_factory=list[float])
     page: list[float] = field(default_factory=list[float])
@@ -91,6 +92,7 @@ def _rows(count: int, cost: Cost, least: Cost) -> list[Row]:
         Row(f"{count} tools, idle", "% of a core", Sample.of(cost.idle), aim=idle),
         Row(f"{count} tools, memory", "MB", Sample.of(cost.memory), details={"KB a tool": round(more, 1), **cost.each}),
         Row(f"{count} tools, start", "s", Sample.of(cost.start)),
+        Row(f"{count} tools, work of starting", "s of a core", Sample.of(cost.work)),
         Row(f"{count} tools, first page", "ms", Sample.of(cost.page)),
     ]
 
@@ -105,7 +107,7 @@ def _plot(costs: dict[int, Cost]) -> str:
         (
             curve("idle, all processes", "% of a core", "idle"),
             curve("memory, PSS", "MB", "memory"),
-            curve("start to healthy", "s", "start"),
+            curve("work until healthy", "s of a core", "work"),
             curve("first page of the list", "ms", "page"),
         ),
     )
@@ -146,6 +148,7 @@ async def _rested(stage: Stage, data: Path, cost: Cost) -> None:
     begun = time.monotonic()
     async with platform(stage, data) as running:
         cost.start.append(time.monotonic() - begun)
+        cost.work.append(processes.processor_seconds(processes.tree(running.process.pid)))
         await asyncio.sleep(SETTLED)  # starting is not idling
         pids = processes.tree(running.process.pid)
         before, begun = processes.processor_seconds(pids), time.monotonic()
