@@ -1,7 +1,8 @@
 """A Docker Engine of a test's own, which may be stopped, killed and started again: nobody else's containers are on it.
 
-It has no default bridge and touches no rule of the host's firewall, so it disturbs no other engine. Builds on it may
-copy and add, not run.
+It has a bridge of its own and touches no rule of the host's firewall, so it disturbs no other engine: one that is told
+to have no bridge, or pools of addresses, deletes `docker0`, which is another's. What runs on it reaches nothing beyond
+this host.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from typing import Self
 import docker
 import docker.errors
 
+from libs.contracts.names import random_word
 from tests.support.platform_waiting import until
 
 # Apart from the networks of the engine that all other tests share, and from those that tools get.
-NETWORKS = "base=10.222.0.0/16,size=26"
+GATEWAY = "10.223.0.1/24"
 PATIENCE = 60.0
 
 
@@ -34,6 +36,8 @@ class OwnEngine:
         self._images = images
         # The path of a socket may not be long.
         self._folder = Path(tempfile.mkdtemp(prefix="engine-"))
+        self._bridge = f"eng-{random_word(8)}"
+        self._others = frozenset[str]()
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -70,8 +74,7 @@ class OwnEngine:
             "dockerd",
             *(f"--{option}={self._folder / name}" for option, name in places.items()),
             f"--host={self.address}",
-            f"--default-address-pool={NETWORKS}",
-            "--bridge=none",
+            f"--bridge={self._bridge}",
             *(f"--{option}=false" for option in ("iptables", "ip6tables", "ip-forward")),
         ]
 
@@ -93,7 +96,14 @@ class OwnEngine:
             own.load_image(b"".join(shared.get_image(image)))
             assert json.dumps(own.inspect_image(image)["RepoTags"])
 
+    def _make_bridge(self) -> None:
+        _ip("link", "add", "name", self._bridge, "type", "bridge")
+        _ip("address", "add", GATEWAY, "dev", self._bridge)
+        _ip("link", "set", self._bridge, "up")
+
     async def __aenter__(self) -> Self:
+        self._others = _bridges()
+        self._make_bridge()
         await self.start()
         await asyncio.to_thread(self._copy)
         return self
@@ -107,7 +117,18 @@ class OwnEngine:
         await self.terminate()
         for mount in reversed(_mounts_below(self._folder)):
             subprocess.run(["umount", "--lazy", mount], check=True)  # noqa: ASYNC221
+        _ip("link", "delete", self._bridge)
         shutil.rmtree(self._folder)
+        assert not self._others - _bridges(), f"a bridge of another engine is gone: {self._others - _bridges()}"
+
+
+def _bridges() -> frozenset[str]:
+    """The default ones of engines: those of networks come and go."""
+    return frozenset(path.name for path in Path("/sys/class/net").iterdir() if path.name.startswith("docker"))
+
+
+def _ip(*words: str) -> None:
+    subprocess.run(["ip", *words], check=True)
 
 
 def _mounts_below(folder: Path) -> list[str]:
