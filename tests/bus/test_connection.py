@@ -32,3 +32,19 @@ async def test_who_no_longer_waits_for_the_server_costs_nobody_the_connection(st
         await bus.flush()
         assert not reconnected.is_set()
     assert given_up.cancelled()
+
+
+@pytest.mark.parametrize("before", ["silent", "dead"])
+async def test_who_waits_for_a_server_that_dies_is_answered_by_its_next_life(stage: Stage, before: str) -> None:
+    bus = await stage.bus("gateway")
+    if before == "silent":
+        stage.server.pause()
+    else:
+        await stage.server.kill()
+    waiting = [asyncio.create_task(bus.flush()) for _ in range(3)]
+    await asyncio.sleep(0.2)
+    await stage.server.kill()
+    await stage.server.start()
+    async with asyncio.timeout(60):
+        await asyncio.gather(*waiting)
+        await bus.flush()

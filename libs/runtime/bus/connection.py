@@ -274,7 +274,26 @@ class Bus:
     async def _flush(self) -> None:
         """Twice, because nats-py's first ping overtakes what it has not yet written."""
         for _ in range(2):
-            await self.nats.flush(_FLUSH_PATIENCE)
+            await self._pong()
+
+    async def _pong(self) -> None:
+        """One whose connection was lost never comes, so the next connection is asked for it again."""
+        while True:
+            async with self.noticing_reconnects() as reconnected:
+                asking = asyncio.create_task(self.nats.flush(_FLUSH_PATIENCE))
+                again = asyncio.create_task(reconnected.wait())
+                await asyncio.wait({asking, again}, return_when=asyncio.FIRST_COMPLETED)
+                again.cancel()
+                if asking.done():
+                    return await asking
+                # It may be one of the new connection's already: nobody waits for it, and nobody gives it up.
+                self._flushing.add(asking)
+                asking.add_done_callback(self._forget)
+
+    def _forget(self, flushing: asyncio.Task[None]) -> None:
+        self._flushing.discard(flushing)
+        if not flushing.cancelled() and (problem := flushing.exception()) is not None:
+            log.debug("a pong of a lost connection did not come", problem=repr(problem))
 
     @asynccontextmanager
     async def listening(self, subject: str, hear: Callable[[Msg], None]) -> AsyncGenerator[None]:
