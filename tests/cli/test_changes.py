@@ -144,9 +144,9 @@ async def test_options_reach_the_platform(shell: Shell, api: Api, worker: Worker
     stopped = await shell.run("stop", "optional", "--now", "--no-wait", "--json")
     gone = await shell.run("uninstall", "optional", "--now", "--data", "--yes", "--no-wait", "--json")
     assert [each.json["operation"]["kind"] for each in (stopped, gone)] == ["stop", "uninstall"]
-    chosen = ("--name", "chosen", "--ref", "v1", "--subdir", "a/b", "--start", "--no-wait")
-    assert (await shell.run("install", URL, *chosen)).code == 0
-    tool = await api.get("/api/v1/tools/chosen")
+    chosen = ("--name", "chosen", "--ref", "v1", "--subdir", "a/b", "--start", "--no-wait", "--json")
+    accepted = await shell.run("install", URL, *chosen)
+    tool = await api.get("/api/v1/tools/chosen", params={"position": accepted.json["position"]})
     assert tool.json()["source"] == {"git_url": URL, "ref": "v1", "subdir": "a/b"}
 
 
