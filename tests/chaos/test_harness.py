@@ -24,11 +24,13 @@ QUICK = (
     "container-removed",
     "database-locked",
     "database-lost",
+    "disk-full",
+    "nats-disk-full",
 )
 SMALL = {"gateway": 2, "installer": 2, "orchestrator": 2, "status": 1}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 async def test_under_faults_of_many_kinds_every_promise_is_kept(tmp_path: Path) -> None:
     options = Options(
         seed=11,
