@@ -1,4 +1,7 @@
-"""`python -m tests.chaos.harness --seed 7`: exit code 0 when nothing is found, 1 with findings."""
+"""`python -m tests.chaos.harness --seed 7`: exit code 0 when nothing is found, 1 with findings.
+
+The first Ctrl-C ends commands and faults, and judges what there was; the second ends everything.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m tests.chaos.harness", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m tests.chaos.harness", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seed", type=int, default=7, help="the same seed: the same commands and the same faults")
     parser.add_argument("--tools", type=int, default=30)
     parser.add_argument("--commands", type=int, default=500)

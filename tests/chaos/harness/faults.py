@@ -270,6 +270,8 @@ class Run:
         async with asyncio.TaskGroup() as group:
             for planned in self._plan:
                 await self._watcher.reached(planned.after)
+                if self._watcher.enough:
+                    return
                 if planned.along:
                     group.create_task(self._do(planned))
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -83,6 +84,8 @@ class _Running:
 
     async def run(self) -> Outcome:
         async with self._watcher.watching(), asyncio.TaskGroup() as group:
+            if self._options.say:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGINT, self._interrupted, group)
             telling = group.create_task(self._tell())
             faulting = group.create_task(self._faults().run())
             await self._clients()
@@ -95,6 +98,13 @@ class _Running:
         self._outcome.seconds, self._outcome.restarts = self._now(), self._stage.restarts
         await self._rest()
         return self._outcome
+
+    def _interrupted(self, group: asyncio.TaskGroup) -> None:
+        """The first Ctrl-C: what has happened so far is judged. The next one ends it at once."""
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        self._say("that is enough")
+        group.create_task(self._watcher.stop())
 
     def _faults(self) -> Run:
         options = self._options

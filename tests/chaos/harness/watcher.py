@@ -37,6 +37,7 @@ class Watcher:
         self._open: set[str] = set()
         self._closed: set[str] = set()
         self.finished = False
+        self.enough = False
 
     @property
     def ended(self) -> int:
@@ -61,22 +62,29 @@ class Watcher:
             self._changed.notify_all()
 
     async def room(self, order: int, patience: float) -> bool:
-        """As soon as there is some for this order; False when nothing went on for `patience` seconds.
+        """As soon as there is some for this order; False when nothing went on for `patience` seconds, or it is enough.
 
         While the faults are behind, orders come one by one: as soon as nothing is under way.
         """
-        while len(self._open) >= self._most or (self._open and order > (self._faults + AHEAD) * self._each):
+        while not self.enough and (
+            len(self._open) >= self._most or (self._open and order > (self._faults + AHEAD) * self._each)
+        ):
             try:
                 async with asyncio.timeout(patience), self._changed:
                     await self._changed.wait()
             except TimeoutError:
                 return False
-        return True
+        return not self.enough
 
     async def reached(self, ended: int) -> None:
         """Returns when that many operations have ended, or when no more are asked for."""
         async with self._changed:
             await self._changed.wait_for(lambda: self.finished or len(self._closed) >= ended)
+
+    async def stop(self) -> None:
+        """No more commands and no more faults: what there was is judged."""
+        self.enough = True
+        await self.finish()
 
     async def finish(self) -> None:
         self.finished = True
