@@ -6,6 +6,7 @@ looks at the record again; what the tool is afterwards is always read off the en
 
 from __future__ import annotations
 
+import asyncio
 import errno
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
@@ -66,8 +67,8 @@ class Engine:
         return as_seen(tool, await self.containers.observe(tool.id), "running")
 
     async def stop(self, tool: Tool, operation: Operation, failure: str | None = None) -> Tool:
-        await operation.guard()
-        return as_seen(tool, await self.containers.stop(tool.id, self.stop_timeout), "stopped", failure)
+        stopped = await self.containers.stop(tool.id, self.stop_timeout, operation.guard)
+        return as_seen(tool, stopped, "stopped", failure)
 
     async def look(self, tool: Tool) -> Tool:
         """As it is now: wanted if anything of it runs."""
@@ -158,7 +159,6 @@ class Uninstall:
         _installed(command, operation)
         with _awaiting_engine():
             async with operation.step("remove"):
-                await operation.guard()
                 await self._remove(command, operation)
         return Removed()
 
@@ -175,7 +175,8 @@ class Uninstall:
         return Removed(completed=operation.problem is None)
 
     async def _remove(self, command: UninstallTool, operation: Operation) -> None:
-        removed = await self.engine.containers.remove(command.tool, images=True, data=command.data)
+        about = {"images": True, "data": command.data}
+        removed = await self.engine.containers.remove(command.tool, **about, guard=operation.guard)
         folder = await self.engine.workshop.remove(command.tool, data=command.data)
         kept = [*([str(folder)] if folder else []), *(f"the volume {name}" for name in removed.kept)]
         if kept:
@@ -198,14 +199,21 @@ class StartBuilt:
     engine: Engine
 
     async def act(self, task: StartRelease, operation: Operation) -> Tool | None:
-        """As `Start`, but what does not come up is stopped here: the tool stays installed."""
+        """As `Start`, but what does not come up, or not in time, is stopped here: the tool stays installed."""
         try:
             with _awaiting_engine():
                 return await self.engine.start(task.subject_tool, operation)
         except Failure:
-            with _awaiting_engine():
-                await self.engine.containers.stop(task.tool, self.engine.stop_timeout)
+            await self._stop(task, operation)
             raise
+        except asyncio.CancelledError:
+            if datetime.now(UTC) >= operation.deadline:
+                await self._stop(task, operation)
+            raise
+
+    async def _stop(self, task: StartRelease, operation: Operation) -> None:
+        with _awaiting_engine():
+            await self.engine.containers.stop(task.tool, self.engine.stop_timeout, operation.guard)
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,7 @@ class Discard:
 
     async def act(self, task: DiscardTool, operation: Operation) -> Tool | None:
         with _awaiting_engine():
-            await self.engine.containers.remove(task.tool, images=True, data=True)
+            await self.engine.containers.remove(task.tool, images=True, data=True, guard=operation.guard)
             await self.engine.workshop.remove(task.tool, data=True)
         return None
 

@@ -75,6 +75,14 @@ async def at_once(log: Callable[[list[str]], Awaitable[None]]) -> AsyncGenerator
 Slot = Callable[[Callable[[list[str]], Awaitable[None]]], AbstractAsyncContextManager[None]]
 
 
+Guard = Callable[[], Awaitable[None]]
+"""Whether to go on with what takes its time: raises if not."""
+
+
+async def unguarded() -> None:
+    return
+
+
 class Builder(Protocol):
     async def build(
         self, spec: BuildSpec, log: Callable[[list[str]], Awaitable[None]], alive: Callable[[], bool] = always
@@ -105,12 +113,18 @@ class Containers(Protocol):
         """
         ...
 
-    async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
-        """Stop all containers of the tool, killing what has not ended after `timeout` seconds."""
+    async def stop(self, tool: str, timeout: float = 10.0, guard: Guard = unguarded) -> Observation:
+        """Stop all containers of the tool, killing what has not ended after `timeout` seconds.
+
+        `guard` is asked before each wave of them, the first included; what it raises is passed on, and the rest runs.
+        """
         ...
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
-        """Remove all that is the tool's own, half-made or broken; its volumes with `data` only."""
+    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
+        """Remove all that is the tool's own, half-made or broken; its volumes with `data` only.
+
+        `guard` is asked before each kind of it, containers first; what it raises is passed on, and the rest stays.
+        """
         ...
 
     async def observe(self, tool: str) -> Observation:

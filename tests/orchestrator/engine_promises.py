@@ -97,6 +97,20 @@ class ContainerPromises:
         await rig.containers.prepare(rig.spec())
         assert [service.state for service in (await rig.containers.stop(WEB)).services] == ["created"]
 
+    async def test_whoever_may_not_go_on_stops_and_removes_nothing_more(self, rig: Rig):
+        """As a worker that slept, woke up, and finds that the tool is another's by now."""
+        before = await rig.containers.start(rig.spec(command=SLEEPS))
+
+        async def guard() -> None:
+            raise LookupError("another's")
+
+        with pytest.raises(LookupError):
+            await rig.containers.stop(WEB, timeout=0, guard=guard)
+        with pytest.raises(LookupError):
+            await rig.containers.remove(WEB, data=True, guard=guard)
+        (service,) = (await rig.containers.observe(WEB)).services
+        assert (service.container_id, service.state) == (before.container_id, "running")
+
     async def test_another_spec_takes_the_place_of_what_runs_and_keeps_its_port(self, rig: Rig):
         first = await rig.containers.start(rig.spec())
         changed = await rig.containers.start(rig.spec(environment={"A": "1"}))

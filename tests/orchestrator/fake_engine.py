@@ -22,7 +22,7 @@ from services.orchestrator.domain.observations import ContainerState, Observatio
 from services.orchestrator.domain.port_choice import choose_port
 from services.orchestrator.domain.readiness import Answer, exit_sentence, late_sentence, verdict
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage, ContainerSpec
-from services.orchestrator.ports import Placed, Removed, always
+from services.orchestrator.ports import Guard, Placed, Removed, always, unguarded
 from tests.orchestrator.behaviours import BEHAVIOURS, IMAGE, WELL, Behaviour
 
 
@@ -192,15 +192,17 @@ class FakeContainers:
             case _:
                 return
 
-    async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
+    async def stop(self, tool: str, timeout: float = 10.0, guard: Guard = unguarded) -> Observation:
         self.engine.called("stop")
+        await guard()
         for container in self.engine.of(self.instance, tool):
             if container.state in ("running", "restarting"):
                 self.engine.stop(container)
         return self._observation(tool)
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
+    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
         self.engine.called("remove")
+        await guard()
         containers = self.engine.of(self.instance, tool)
         for container in containers:
             self.engine.discard(container)

@@ -1,6 +1,7 @@
 """The tools' folders: what a tool makes of its own does not keep anybody from removing it."""
 
 import os
+import tarfile
 from pathlib import Path
 from typing import cast
 
@@ -9,6 +10,7 @@ import pytest
 from libs.runtime.bus.connection import Bus
 from libs.runtime.children import Children
 from services.orchestrator.adapters.workshop import DiskWorkshop
+from tests.bus import sketch
 
 TOOL = "web-abc234"
 DEPTH = 3000
@@ -66,3 +68,21 @@ async def test_what_a_link_leads_to_is_not_removed(workshop: DiskWorkshop, tmp_p
 
 async def test_what_is_not_there_is_removed_already(workshop: DiskWorkshop):
     await workshop.remove(TOOL, data=True)
+
+
+async def test_what_was_being_unpacked_by_somebody_who_was_killed_is_cleared_away_by_the_next(
+    workshop: DiskWorkshop, monkeypatch: pytest.MonkeyPatch
+):
+    async def get(bus: Bus, name: str, to: Path) -> None:
+        with tarfile.open(to, "w:gz") as archive:
+            archive.add(__file__, "file")
+
+    monkeypatch.setattr("libs.runtime.bus.bundles.get", get)
+    tool = sketch.tool("web-abcdef", "web")
+    folder = workshop.tools / tool.id / "releases" / tool.release.id
+    (folder / ".source.half" / "deep").mkdir(parents=True)
+    (folder / ".source.half" / "deep" / "file").write_text("half")
+    (folder / ".bundle.half").write_text("half")
+    (folder / "compose.json").write_text("{}")
+    assert [path.name for path in (await workshop.source(tool)).iterdir()] == ["file"]
+    assert sorted(path.name for path in folder.iterdir()) == ["compose.json", "source"]

@@ -31,7 +31,7 @@ from services.orchestrator.domain.observations import (
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks.order import dependencies, waves
 from services.orchestrator.domain.stacks.resolving import LONGEST_GRACE
-from services.orchestrator.ports import Placed, Removed
+from services.orchestrator.ports import Guard, Placed, Removed, unguarded
 
 Listed = Mapping[str, Any]
 
@@ -89,15 +89,16 @@ class DockerContainers:
     async def ready(self, spec: ContainerSpec, placed: Placed) -> None:
         await wait_until_ready(self.engine, self._feed, spec, placed.container_id, placed.host_port)
 
-    async def stop(self, tool: str, timeout: float = 10.0) -> Observation:
+    async def stop(self, tool: str, timeout: float = 10.0, guard: Guard = unguarded) -> Observation:
         found = await self._list(tool)
         needs = {item["Id"]: _needed_by(item, found) for item in found}
         for wave in waves(needs):
+            await guard()
             await asyncio.gather(*(self._stop(item, timeout) for item in found if item["Id"] in wave))
         return await self.observe(tool)
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False) -> Removed:
-        return await remove_tool(self.engine, self.instance, tool, images, data)
+    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
+        return await remove_tool(self.engine, self.instance, tool, images, data, guard)
 
     async def observe(self, tool: str) -> Observation:
         return await self._observation(tool, await self._list(tool), whole=True)

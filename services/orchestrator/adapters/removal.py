@@ -7,13 +7,14 @@ from typing import Any
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineError
-from services.orchestrator.ports import Removed
+from services.orchestrator.ports import Guard, Removed
 
 GONE_WITHIN = 10.0  # seconds for a removal that is already going on
 
 
-async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, data: bool) -> Removed:
+async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, data: bool, guard: Guard) -> Removed:
     """Safe to repeat. What somebody else's container uses stays, and is named in `left`."""
+    await guard()
     owned = {"filters": names.owned_filter(instance, tool)}
     containers = await remove_containers(engine, instance, tool)
     networks = await engine.call("GET", "/networks", owned)
@@ -25,7 +26,10 @@ async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, da
         [(volume, path_of("volumes", volume)) for volume in volumes],
         [(tag, path_of("images", *tag.split("/"))) for tag in tags],
     )
-    parts = [await asyncio.gather(*(_delete(engine, name, path) for name, path in part)) for part in removals]
+    parts: list[list[tuple[str, bool]]] = []
+    for part in removals:
+        await guard()
+        parts.append(await asyncio.gather(*(_delete(engine, name, path) for name, path in part)))
     gone = [tuple(name for name, left in part if not left) for part in parts]
     left = tuple(name for part in parts for name, stays in part if stays)
     return Removed(containers, *gone, left=left, kept=kept)

@@ -28,6 +28,7 @@ class DiskWorkshop:
         folder = self._release(tool) / "source"
         if folder.exists():
             return folder
+        await self._clear(folder.parent)
         with _scratch_file(folder.parent) as bundle:
             try:
                 await bundles.get(self.bus, tool.release.bundle, bundle)
@@ -46,6 +47,11 @@ class DiskWorkshop:
         await self._tell("rm", "-rf", "--", str(folder / "releases" if keeps else folder))
         return folder / "data" if keeps else None
 
+    async def _clear(self, folder: Path) -> None:
+        """What somebody left who was killed while he was about it: only one at a time is at work on a tool."""
+        if left := _half_made(folder):
+            await self._tell("rm", "-rf", "--", *left)
+
     async def _has_files(self, folder: Path) -> bool:
         return bool(await self._tell("find", str(folder), "!", "-type", "d", "-print", "-quit"))
 
@@ -57,6 +63,10 @@ class DiskWorkshop:
 
     def _release(self, tool: Tool) -> Path:
         return self.tools / tool.id / "releases" / tool.release.id
+
+
+def _half_made(folder: Path) -> list[str]:
+    return [str(path) for word in (".bundle.*", ".source.*") for path in folder.glob(word)]
 
 
 @contextmanager
