@@ -354,8 +354,11 @@ def seen() -> Group:
             ),
             Panel(
                 "Log lines that were no longer kept",
-                "Readers come later than lines are dropped: see how full LOGS is.",
-                _lines((_rate("machete_log_lines_missed_total", "reader", quiet=True), "{{reader}}")),
+                "Readers come later than lines are dropped: see how full LOGS is. Printed too fast: a tool floods.",
+                _lines(
+                    (_rate("machete_log_lines_missed_total", "reader", quiet=True), "{{reader}}"),
+                    (_rate("machete_log_lines_dropped_total", quiet=True), "printed too fast"),
+                ),
                 unit="cps",
             ),
         ],

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, TypeVar, cast
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, create_model
@@ -73,20 +74,34 @@ class Envelope(Frozen, Generic[AnyMessage]):
     causation: str | None = None
 
     def encode(self) -> bytes:
-        head = {
-            "specversion": "1.0",
-            "id": self.id,
-            "source": self.source,
-            "type": type(self.data).type,
-            "subject": self.data.subject,
-            "time": self.time.isoformat(),
-            "datacontenttype": "application/json",
-            "dataschema": SCHEMA_PREFIX + type(self.data).__name__,
-            "correlationid": self.correlation,
-            "causationid": self.causation,
-        }
-        said = json.dumps({name: value for name, value in head.items() if value is not None})
-        return f'{said[:-1]}, "data": {self.data.model_dump_json(exclude_none=True)}}}'.encode()
+        more = {"correlationid": self.correlation, "causationid": self.causation}
+        data = self.data.model_dump_json(exclude_none=True)
+        return wrapped(type(self.data), self.data.subject, self.source, self.id, self.time, data, more)
+
+
+def wrapped(
+    kind: type[Message],
+    subject: str,
+    source: str,
+    id: str,
+    time: datetime,
+    data: str,
+    more: Mapping[str, str | None] = MappingProxyType({}),
+) -> bytes:
+    """The envelope around a message that is JSON already, of fields that its class would take."""
+    head = {
+        "specversion": "1.0",
+        "id": id,
+        "source": source,
+        "type": kind.type,
+        "subject": subject,
+        "time": time.isoformat(),
+        "datacontenttype": "application/json",
+        "dataschema": SCHEMA_PREFIX + kind.__name__,
+        **more,
+    }
+    said = json.dumps({name: value for name, value in head.items() if value is not None})
+    return f'{said[:-1]}, "data": {data}}}'.encode()
 
 
 class _Wire(Frozen):

@@ -308,6 +308,11 @@ log_lines = _counter(
     "origin",
     answers="Who is talkative?",
 )
+log_lines_dropped = _counter(
+    "machete_log_lines_dropped_total",
+    "Lines of tools that came faster than they could be stored and were let go of; every reader is told how many.",
+    answers="Does a tool print more than can be carried?",
+)
 log_lines_missed = _counter(
     "machete_log_lines_missed_total",
     "Lines that a reader asked for and that are no longer kept.",

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 
-from libs.contracts.logs import LogLine
 from libs.contracts.problems import Failure
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
-from libs.runtime.bus.logs import LogWriter, Overtaken, bounded
-from services.orchestrator.domain import log_frames
-from services.orchestrator.domain.log_frames import LogPosition
+from libs.runtime.bus.logs import Line, LogWriter, Overtaken, bounded
+from services.orchestrator.domain.log_frames import LogPosition, stamped
+from services.orchestrator.domain.log_lag import Lag
 from services.orchestrator.domain.observations import ServiceObservation
 from services.orchestrator.ports import Containers, Feed
 
@@ -23,7 +23,30 @@ log = structlog.get_logger(__name__)
 
 NANO = 1_000_000_000
 LOOK_AGAIN = 5.0
+# Seconds that reading may lag behind what is printed now because of storing. An engine skips a whole file, and says
+# nothing, for whoever is that much late. What was there before lies still, and is waited for.
+BEHIND = 1.0
 PAUSE = 1.0
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """`ports.Pace` of one container."""
+
+    writer: LogWriter
+    lag: Lag
+
+    def is_late(self, at: int) -> bool:
+        return self.lag.of(at, time.time_ns()) > BEHIND * NANO
+
+    def is_hurried(self) -> bool:
+        return self.writer.is_full
+
+    def patience(self, at: int) -> float | None:
+        """How long reading may wait for storing."""
+        if not self.lag.is_live(at):
+            return None
+        return 0 if self.is_late(at) else BEHIND
 
 
 @dataclass
@@ -86,9 +109,12 @@ class Follower:
         writer = LogWriter(self.bus, tool, service, exclusive=True)
         try:
             await writer.position()
-            async with writer.writing(), aclosing(self.feed.follow_logs(container, _position(writer.mark))) as lines:
+            pace = _Pace(writer, Lag(time.time_ns()))
+            following = self.feed.follow_logs(container, _position(writer.mark), pace)
+            async with writer.writing(), aclosing(following) as lines:
                 async for batch in lines:
-                    await writer.add([(_line(line), _mark(line.position)) for line in batch])
+                    carried = [Line(stamped(at), bounded(text), place, gone) for at, _, text, place, gone in batch]
+                    await writer.offer(carried, pace.patience(batch[-1].time))
         except (Failure, Overtaken, Unavailable) as problem:
             log.debug("following ended", tool=tool, problem=str(problem))
             self._ended.pop(container, None)
@@ -101,14 +127,6 @@ class Follower:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ended.clear()
-
-
-def _line(line: log_frames.LogLine) -> LogLine:
-    return LogLine(time=datetime.fromtimestamp(line.time / NANO, UTC), text=bounded(line.text))
-
-
-def _mark(position: LogPosition) -> str:
-    return f"{position.time}.{position.lines}"
 
 
 def _position(mark: str | None) -> LogPosition | None:

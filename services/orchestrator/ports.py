@@ -168,6 +168,29 @@ class Runner(Protocol):
         ...
 
 
+class Pace(Protocol):
+    """How fast a log has to be read."""
+
+    def is_late(self, at: int) -> bool:
+        """Whether reading, having come to what was printed at this time (nanoseconds), lags behind."""
+        ...
+
+    def is_hurried(self) -> bool:
+        """Whether more is read than can be carried."""
+        ...
+
+
+class AtLeisure:
+    def is_late(self, at: int) -> bool:
+        return False
+
+    def is_hurried(self) -> bool:
+        return False
+
+
+AT_LEISURE = AtLeisure()
+
+
 class Feed(Protocol):
     """What the engine says by itself. Nothing here reconnects: each ends with the connection."""
 
@@ -183,9 +206,13 @@ class Feed(Protocol):
         """
         ...
 
-    def follow_logs(self, container_id: str, after: LogPosition | None = None) -> AsyncGenerator[list[LogLine], None]:
+    def follow_logs(
+        self, container_id: str, after: LogPosition | None = None, pace: Pace = AT_LEISURE
+    ) -> AsyncGenerator[list[LogLine], None]:
         """Lines as they are written, several at a time, from the beginning or exactly after a position.
 
+        While it is late and hurried lines are passed over, all but the last; the next one given says how many.
+        An engine leaves out without a word what is read too late.
         Ends when the container stops. Close it (`aclosing`) to leave no reader at the engine.
         """
         ...

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from libs.contracts.envelope import Undecodable
-from libs.contracts.live import Gap, GapFrame, HeartbeatFrame, LogLines
-from libs.contracts.logs import LogChunk
+from libs.contracts.live import Gap, GapFrame, HeartbeatFrame
+from libs.contracts.logs import PlainChunk
 from libs.contracts.operations import OperationEnded
 from libs.contracts.subjects import RECORD, BadSubject
 from libs.runtime import metrics
@@ -54,17 +54,17 @@ class Entry:
             return None
 
     @cached_property
-    def chunk(self) -> LogChunk | None:
+    def chunk(self) -> PlainChunk | None:
         return chunk_of(self.kept)
 
     @cached_property
     def log(self) -> str:
-        """Its lines, as they stand in a frame."""
+        """Its lines, as they stand in a frame: the fields of `LogLines`, written without a model for each line."""
         chunk = self.chunk
         if chunk is None:
             return "null"
-        lines = tuple(line.model_dump(mode="json") for line in chunk.lines)
-        return LogLines(tool=chunk.tool, source=chunk.source, first=chunk.first, lines=lines).model_dump_json()
+        said = {"tool": chunk.tool, "source": chunk.source, "first": chunk.first, "lines": chunk.lines}
+        return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
 
 
 class Encoder:

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 from libs.contracts.envelope import Undecodable
-from libs.contracts.logs import LogChunk, LogLine
+from libs.contracts.logs import LogLine, PlainChunk, plain_chunk
 from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
@@ -25,14 +25,14 @@ log = get_logger(__name__)
 _MISSED = metrics.log_lines_missed.labels("http")
 
 
-def chunk_of(kept: Kept) -> LogChunk | None:
+def chunk_of(kept: Kept) -> PlainChunk | None:
     """None for what cannot be read: one such message must not end a log."""
     try:
-        chunk = kept.open().data
+        chunk = plain_chunk(kept.data, kept.subject)
     except Undecodable as problem:
         log.error("lines cannot be read and are passed over", sequence=kept.sequence, problem=str(problem))
         return None
-    return chunk if isinstance(chunk, LogChunk) and chunk.lines else None
+    return chunk if chunk.lines else None
 
 
 class Printer:
@@ -46,10 +46,10 @@ class Printer:
         chunk = chunk_of(kept)
         return self.print(chunk) if chunk is not None else b""
 
-    def print(self, chunk: LogChunk, skip: int = 0) -> bytes:
+    def print(self, chunk: PlainChunk, skip: int = 0) -> bytes:
         about = {"service": chunk.source} if self._with_service else {}
         lines: list[dict[str, object]] = [
-            {"time": line.time.isoformat(), **about, "text": line.text} for line in chunk.lines[skip:]
+            {"time": line["time"], **about, "text": line["text"]} for line in chunk.lines[skip:]
         ]
         missed = chunk.first - self._next.get(chunk.source, chunk.first)
         self._next[chunk.source] = chunk.first + len(chunk.lines)
@@ -123,10 +123,10 @@ async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine
     if count == 0:
         return []
     chunks = await _newest(bus, tool, (await extent(bus, LOGS)).last, count)
-    return [(chunk.source, line) for chunk, skip in chunks for line in chunk.lines[skip:]]
+    return [(chunk.source, LogLine.model_validate(line)) for chunk, skip in chunks for line in chunk.lines[skip:]]
 
 
-async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None = None) -> list[tuple[LogChunk, int]]:
+async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None = None) -> list[tuple[PlainChunk, int]]:
     """Chunks with the last lines, each with how many of its own to skip. None is empty: `tail` of them are enough."""
     newest: deque[Kept] = deque(maxlen=tail)
     async with aclosing(_history(bus, tool, now, service)) as history:
@@ -134,7 +134,7 @@ async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None 
             newest.append(kept)
     chunks = [chunk for kept in newest if (chunk := chunk_of(kept)) is not None]
     too_many = sum(len(chunk.lines) for chunk in chunks) - tail
-    found: list[tuple[LogChunk, int]] = []
+    found: list[tuple[PlainChunk, int]] = []
     for chunk in chunks:
         skip = min(max(0, too_many), len(chunk.lines))
         too_many -= skip

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import pytest
 
-from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk, LogLine
+from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.logs import LogWriter, Overtaken
+from libs.runtime.bus.logs import Line, LogWriter, Overtaken
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.losing import lose_answers
 
@@ -125,7 +124,9 @@ async def test_long_lines_are_cut_and_chunks_are_bounded(hub: Hub):
 async def test_the_mark_of_the_last_line_is_found_by_the_next_writer(hub: Hub):
 
     writer = LogWriter(hub.witness, TOOL, SOURCE)
-    await writer.add([(LogLine(time=datetime.now(UTC), text=str(number)), f"mark {number}") for number in range(3)])
+    await writer.offer(
+        [Line("2026-11-21T08:20:18.123456Z", str(number), f"mark {number}") for number in range(3)], None
+    )
     await writer.flush()
     later = LogWriter(hub.witness, TOOL, SOURCE)
     await later.position()

@@ -22,7 +22,7 @@ from services.orchestrator.domain.observations import ContainerState, Observatio
 from services.orchestrator.domain.port_choice import choose_port
 from services.orchestrator.domain.readiness import Answer, exit_sentence, late_sentence, verdict
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage, ContainerSpec
-from services.orchestrator.ports import Guard, Placed, Removed, always, unguarded
+from services.orchestrator.ports import AT_LEISURE, Guard, Pace, Placed, Removed, always, unguarded
 from tests.orchestrator.behaviours import BEHAVIOURS, IMAGE, WELL, Behaviour
 
 
@@ -280,7 +280,7 @@ class FakeFeed:
                 await self.engine.next_change()
 
     async def follow_logs(
-        self, container_id: str, after: LogPosition | None = None
+        self, container_id: str, after: LogPosition | None = None, pace: Pace = AT_LEISURE
     ) -> AsyncGenerator[list[LogLine], None]:
         container = self._container(container_id)
         told = len([line for line in container.lines if after and line.time <= after.time])

@@ -1,6 +1,6 @@
 import pytest
 
-from services.orchestrator.domain.log_frames import LogPosition, LogReader, nanoseconds, since
+from services.orchestrator.domain.log_frames import NOT_KEPT, LogPosition, LogReader, nanoseconds, since
 
 SECOND = 1_000_000_000
 
@@ -63,7 +63,22 @@ def test_reading_can_be_broken_off_again_and_again():
 
 def test_when_the_last_line_read_was_rotated_away_nothing_that_is_left_is_skipped():
     position = LogPosition(nanoseconds("2026-11-21T08:20:18.000000001Z"), 3)
-    assert texts(LogReader(position), frame(b"later\n", 9)) == ["later"]
+    assert texts(LogReader(position), frame(b"later\n", 9)) == [NOT_KEPT, "later"]
+
+
+def test_lines_that_are_passed_over_are_counted_and_reading_goes_on_exactly():
+    """However the bytes are cut; what is given next says how many, and its position is as if all had been given."""
+    lines, times = [b"a", b"b", b"c", b"d", b"e", b"f"], [1, 3, 3, 2, 3, 4]
+    whole = stream_from(lines, times, 0)
+    for cut in range(len(whole) // 2, len(whole)):
+        fed, reader = LogReader().feed(whole), LogReader()
+        first = reader.feed(whole[: cut // 3])
+        reader.skip(whole[cut // 3 : cut])
+        rest = reader.feed(whole[cut:])
+        skipped = sum(line.skipped for line in rest) or reader.passed
+        assert len(first) + skipped + len(rest) == len(lines)
+        assert rest == [line._replace(skipped=each.skipped) for line, each in zip(fed[-len(rest) :], rest, strict=True)]
+        assert rest[-1].position == fed[-1].position
 
 
 def test_what_is_no_log_stream_is_refused():

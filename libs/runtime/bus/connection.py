@@ -152,6 +152,13 @@ class Bus:
             headers["Nats-Expected-Last-Subject-Sequence"] = str(expected)
         return await self._publish(stream, message.subject, envelope.encode(), headers, patience)
 
+    async def publish_encoded(
+        self, stream: Stream, subject: str, payload: bytes, *, id: str, expected: int, patience: float = 30.0
+    ) -> Stored:
+        """As `publish`, of what is an envelope of this id already."""
+        headers = {"Nats-Msg-Id": id, "Nats-Expected-Last-Subject-Sequence": str(expected)}
+        return await self._publish(stream, subject, payload, headers, patience)
+
     async def _publish(
         self, stream: Stream, subject: str, payload: bytes, headers: dict[str, str], patience: float
     ) -> Stored:

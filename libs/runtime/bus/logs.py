@@ -1,18 +1,25 @@
 """Writing the lines of one source to LOGS, in chunks that a reader can count.
 
 Each chunk is appended expecting the one before it, so two writers of one source never interleave
-unnoticed, and a chunk whose acknowledgement was lost is not stored twice.
+unnoticed, and a chunk whose acknowledgement was lost is not stored twice. What waits is bounded: `write` holds its
+caller back; `offer` lets go of the oldest lines instead, whose number the next chunk leaves out, so that every reader
+knows exactly how many are missing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from json import dumps
+from json.encoder import encode_basestring
+from typing import NamedTuple
 
-from libs.contracts.envelope import new_message_id
-from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk, LogLine
+from libs.contracts.envelope import new_message_id, wrapped
+from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
@@ -22,32 +29,78 @@ from libs.runtime.logging import get_logger
 log = get_logger(__name__)
 
 FLUSH_AFTER = 0.1
-MAX_PENDING = 4096
+# Bytes of lines that wait before whoever brings more is held back, and before the oldest are let go of.
+SOFT, HARD = 1024 * 1024, 8 * 1024 * 1024
+LINE_COST = 64
 
 
 class Overtaken(Exception):
     """Somebody else writes this source now."""
 
 
+class Line(NamedTuple):
+    """`time` as RFC 3339 has it. `mark` is the writer's own of where it stands after the line; its text is kept.
+
+    `skipped`: so many lines before it were printed, and are not here.
+    """
+
+    time: str
+    text: str
+    mark: object = None
+    skipped: int = 0
+
+
+class _Held(NamedTuple):
+    """A line as it will stand on the wire, and what it counts for in bytes."""
+
+    encoded: str
+    mark: object
+    skipped: int
+    size: int
+
+
+@dataclass
+class _Attempt:
+    """Lines that are being stored, after `skipped` that were let go of."""
+
+    id: str
+    lines: list[_Held]
+    skipped: int
+
+
 class LogWriter:
-    """`write` returns at once unless more than `MAX_PENDING` lines wait: then it holds its caller back."""
+    """One source's lines, in order."""
 
     def __init__(self, bus: Bus, tool: str, source: str, *, exclusive: bool = False) -> None:
         self._bus = bus
         self._tool = tool
         self._source = source
         self._exclusive = exclusive
-        self._pending: list[tuple[LogLine, str | None]] = []
+        self._subject = LOG.build({"tool": tool, "source": source})
+        self._pending: deque[_Held] = deque()
+        self._size = 0
+        self._skipped = 0
         self._flushing = asyncio.Lock()
-        self._trying: tuple[str, int] | None = None
+        self._trying: _Attempt | None = None
         self._broken: Overtaken | None = None
         self._next: int | None = None
         self._sequence = 0
+        self._full, self._room = asyncio.Event(), asyncio.Event()
         self.mark: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Of all that waits, in bytes."""
+        return self._size
+
+    @property
+    def is_full(self) -> bool:
+        """Whether whoever brings more has to wait."""
+        return self._size >= SOFT
 
     async def position(self) -> Kept | None:
         """Finds where the source's lines end in the stream; returns the chunk that stands there."""
-        last = await self._bus.last(LOGS, LOG.build({"tool": self._tool, "source": self._source}))
+        last = await self._bus.last(LOGS, self._subject)
         chunk = last.message() if last is not None else None
         if last is None or not isinstance(chunk, LogChunk):
             self._next, self._sequence = 0, last.sequence if last else 0
@@ -57,52 +110,104 @@ class LogWriter:
         return last
 
     async def write(self, texts: Sequence[str]) -> None:
-        now = datetime.now(UTC)
-        await self.add([(LogLine(time=now, text=bounded(text)), None) for text in texts])
+        """Nothing of it is ever let go of: too much that waits is stored first."""
+        now = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        self._hold([Line(now, bounded(text)) for text in texts])
+        if self._size >= SOFT:
+            await self.flush()
 
-    async def add(self, lines: Sequence[tuple[LogLine, str | None]]) -> None:
-        """Lines, each with the writer's mark of where it stands after it; `mark` is that of the last one stored."""
+    async def offer(self, lines: Sequence[Line], patience: float | None) -> None:
+        """Waits for room, but not for longer than `patience` seconds (None: as long as it takes). For `writing` alone.
+
+        Then the oldest that wait make room for the newest, so that what was printed last is there in the end.
+        """
+        self._hold(lines)
+        if self.is_full and patience != 0:
+            try:
+                async with asyncio.timeout(patience):
+                    while self.is_full and self._broken is None:
+                        self._room.clear()
+                        await self._room.wait()
+            except TimeoutError:
+                log.debug("lines come faster than they are stored", source=self._source)
+        if self._size > HARD:
+            self._let_go()
+
+    def _hold(self, lines: Sequence[Line]) -> None:
         if self._broken is not None:
             raise self._broken
-        self._pending.extend(lines)
+        for time, text, mark, skipped in lines:
+            encoded = f'{{"time":"{time}","text":{encode_basestring(text)}}}'
+            self._pending.append(_Held(encoded, mark, skipped, size := _bytes(encoded) + LINE_COST))
+            self._size += size
+            if skipped:
+                self._count_dropped(skipped)
         if len(self._pending) >= CHUNK_LINES:
-            await self.flush() if len(self._pending) >= MAX_PENDING else await self._flush_full()
+            self._full.set()
 
-    async def _flush_full(self) -> None:
-        if not self._flushing.locked():
-            await self.flush()
+    def _let_go(self) -> None:
+        """Down to half: many small holes would tell less, and cost more."""
+        gone = 0
+        while self._size > HARD / 2:
+            line = self._pending.popleft()
+            self._size -= line.size
+            self._skipped += line.skipped + 1
+            gone += 1
+        self._count_dropped(gone)
+
+    def _count_dropped(self, lines: int) -> None:
+        metrics.log_lines_dropped.inc(lines)
+        log.info("more is printed than can be carried", tool=self._tool, source=self._source, dropped=lines)
 
     async def flush(self) -> None:
         """All that was written before this call is stored when it returns."""
         async with self._flushing:
             if self._next is None:
                 await self.position()
-            while self._pending:
+            while self._trying is not None or self._pending:
                 if self._trying is None:
-                    self._trying = new_message_id(), _chunk_size(self._pending)
-                id, size = self._trying
-                await self._store(id, tuple(self._pending[:size]))
+                    self._trying = self._cut()
+                await self._store(self._trying)
                 self._trying = None
-                del self._pending[:size]
+                self._room.set()
 
-    async def _store(self, id: str, pending: tuple[tuple[LogLine, str | None], ...]) -> None:
+    def _cut(self) -> _Attempt:
+        """The next chunk: at least one line, and none after a hole, which only the beginning of a chunk can tell."""
+        attempt = _Attempt(new_message_id(), [], self._skipped + self._pending[0].skipped)
+        self._skipped = size = 0
+        while self._pending and len(attempt.lines) < CHUNK_LINES:
+            size += self._pending[0].size
+            if attempt.lines and (size > CHUNK_BYTES or self._pending[0].skipped):
+                break
+            attempt.lines.append(self._pending.popleft())
+            self._size -= attempt.lines[-1].size
+        return attempt
+
+    async def _store(self, attempt: _Attempt) -> None:
         """A chunk that could not be stored is tried again as it was, under its id: it may have arrived after all."""
-        lines = tuple(line for line, _ in pending)
         while True:
-            chunk = LogChunk(
-                tool=self._tool, source=self._source, first=self._next or 0, lines=lines, mark=pending[-1][1]
-            )
+            first = (self._next or 0) + attempt.skipped
+            payload = self._encoded(attempt, first)
             try:
-                self._sequence = (await self._bus.publish(LOGS, chunk, id=id, expected=self._sequence)).sequence
+                stored = await self._bus.publish_encoded(
+                    LOGS, self._subject, payload, id=attempt.id, expected=self._sequence
+                )
+                self._sequence = stored.sequence
                 break
             except Conflict:
-                if await self._was_ours(id):
+                if await self._was_ours(attempt.id):
                     break
                 if self._exclusive:
                     raise Overtaken(f"{self._tool} {self._source}") from None
-        self._next = chunk.first + len(lines)
-        self.mark = chunk.mark
-        metrics.log_lines.labels("tool" if self._exclusive else "operation").inc(len(lines))
+        self._next = first + len(attempt.lines)
+        self.mark = _mark(attempt)
+        metrics.log_lines.labels("tool" if self._exclusive else "operation").inc(len(attempt.lines))
+
+    def _encoded(self, attempt: _Attempt, first: int) -> bytes:
+        mark = _mark(attempt)
+        about = dumps({"tool": self._tool, "source": self._source, "first": first, **({"mark": mark} if mark else {})})
+        data = f'{about[:-1]}, "lines": [{",".join([line.encoded for line in attempt.lines])}]}}'
+        return wrapped(LogChunk, self._subject, self._bus.source, attempt.id, datetime.now(UTC), data)
 
     async def _was_ours(self, id: str) -> bool:
         """After a conflict: takes up the new end of the source, and tells whether that end is our own chunk."""
@@ -111,7 +216,7 @@ class LogWriter:
 
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[LogWriter]:
-        """Flushes by itself within `FLUSH_AFTER` seconds, and at the end."""
+        """Flushes by itself: a full chunk at once, less within `FLUSH_AFTER` seconds, and at the end."""
         ticking = asyncio.create_task(self._tick())
         try:
             yield self
@@ -123,26 +228,36 @@ class LogWriter:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_AFTER)
+            await self._until_due()
             try:
-                if self._pending:
+                if self._pending or self._trying is not None:
                     await self.flush()
             except Unavailable as outage:
                 log.warning("log lines wait", source=self._source, problem=str(outage))
             except Overtaken as problem:
                 self._broken = problem
+                self._room.set()
                 return
+
+    async def _until_due(self) -> None:
+        self._full.clear()
+        if len(self._pending) >= CHUNK_LINES:
+            return
+        try:
+            async with asyncio.timeout(FLUSH_AFTER):
+                await self._full.wait()
+        except TimeoutError:
+            return
 
 
 def bounded(text: str) -> str:
     return text if len(text) <= LINE_BYTES else text[:LINE_BYTES] + "…"
 
 
-def _chunk_size(lines: Sequence[tuple[LogLine, str | None]]) -> int:
-    """How many of these lines go into the next chunk: at least one."""
-    total = 0
-    for count, (line, _) in enumerate(lines[:CHUNK_LINES]):
-        total += len(line.text.encode()) + 64
-        if total > CHUNK_BYTES and count:
-            return count
-    return min(len(lines), CHUNK_LINES)
+def _bytes(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def _mark(attempt: _Attempt) -> str | None:
+    mark = attempt.lines[-1].mark
+    return None if mark is None else str(mark)

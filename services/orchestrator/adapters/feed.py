@@ -13,6 +13,10 @@ from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogReader
 from services.orchestrator.domain.log_frames import since as engine_time
 from services.orchestrator.domain.names import containers_filter
+from services.orchestrator.ports import AT_LEISURE, Pace
+
+# Seconds without anything new, after which what came last is read, however much of a hurry there was.
+PAUSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,15 +49,21 @@ class DockerFeed:
         raise EngineAway("The Docker Engine ended its event stream: it is shutting down.")
 
     async def follow_logs(
-        self, container_id: str, after: LogPosition | None = None
+        self, container_id: str, after: LogPosition | None = None, pace: Pace = AT_LEISURE
     ) -> AsyncGenerator[list[LogLine], None]:
         query: dict[str, Any] = {"follow": True, "stdout": True, "stderr": True, "timestamps": True}
         if after is not None:
             query["since"] = engine_time(after.time)
         reader = LogReader(after)
-        async with aclosing(self.engine.stream(_logs(container_id), query)) as chunks:
+        last: bytes | None = None  # of what is passed over, kept until more comes: the end is worth more
+        async with aclosing(with_pauses(self.engine.stream(_logs(container_id), query), PAUSE)) as chunks:
             async for chunk in chunks:
-                if lines := reader.feed(chunk):
+                if last is not None and chunk:
+                    reader.skip(last)
+                elif last is not None and (lines := reader.feed(last)):
+                    yield lines
+                last = chunk if chunk and pace.is_hurried() and pace.is_late(reader.time) else None
+                if chunk and last is None and (lines := reader.feed(chunk)):
                     yield lines
 
     async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
@@ -85,6 +95,25 @@ class DockerFeed:
                 if coming is not None and not coming.done():
                     coming.cancel()
                     await asyncio.wait({coming})
+
+
+async def with_pauses(chunks: AsyncGenerator[bytes], pause: float) -> AsyncGenerator[bytes]:
+    """The chunks, and nothing (b"") after each that no other one follows within so many seconds, and at the end."""
+    coming: asyncio.Future[bytes] | None = None
+    try:
+        while True:
+            coming = asyncio.ensure_future(anext(chunks, b""))
+            if not (await asyncio.wait({coming}, timeout=pause))[0]:
+                yield b""
+            chunk = await coming
+            yield chunk
+            if not chunk:
+                return
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait({coming})
+        await chunks.aclose()
 
 
 def _logs(container_id: str) -> str:

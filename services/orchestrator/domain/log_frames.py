@@ -7,73 +7,113 @@ going on after a position means to ask for its time and to skip its count.
 """
 
 from calendar import timegm
-from dataclasses import dataclass
+from collections.abc import Generator
 from functools import lru_cache
-from time import strptime
-from typing import Literal
+from struct import Struct
+from time import gmtime, strftime, strptime
+from typing import Literal, NamedTuple
 
 Stream = Literal["stdout", "stderr"]
+HEADER = Struct(">BxxxL")  # the stream's number, and the length of what follows
+STAMP = len("2026-11-21T08:20:18.123456789Z")
+NOT_KEPT = "[some of what was printed here came faster than the engine could tell, and is lost]"
 FRAME_LENGTH = 256 * 1024  # the engine cuts lines at 16 KiB: anything longer is no log stream
 
 
-@dataclass(frozen=True)
-class LogPosition:
+class LogPosition(NamedTuple):
     """Where in a container's log a reader is; `time` in nanoseconds since 1970."""
 
     time: int
     lines: int
 
+    def __str__(self) -> str:
+        return f"{self.time}.{self.lines}"
 
-@dataclass(frozen=True)
-class LogLine:
-    """`time` in nanoseconds since 1970; `position` is what a reader gives to go on after this line."""
+
+class LogLine(NamedTuple):
+    """`time` in nanoseconds since 1970; `position` is what a reader gives to go on after this line.
+
+    `skipped`: so many before it were passed over, because they came too fast.
+    """
 
     time: int
     stream: Stream
     text: str
     position: LogPosition
+    skipped: int = 0
 
 
 class LogReader:
     """Feed it bytes as they come; it gives whole lines, without those up to `after`."""
 
     def __init__(self, after: LogPosition | None = None) -> None:
-        self._buffer = bytearray()
+        self._rest = b""
+        self.passed = 0
+        self._lost = False
         self._mark = after.time if after else -1
         self._count = 0
         self._skip = after.lines if after else 0
 
+    @property
+    def time(self) -> int:
+        """The highest that was read."""
+        return self._mark
+
     def feed(self, chunk: bytes) -> list[LogLine]:
         """Raises ValueError for what is not a log stream."""
-        self._buffer += chunk
         lines: list[LogLine] = []
-        start, held = 0, len(self._buffer)
-        while held - start >= 8:
-            length = int.from_bytes(self._buffer[start + 4 : start + 8], "big")
-            if self._buffer[start] > 3 or length > FRAME_LENGTH:
-                raise ValueError("the engine's log stream is not framed: does the container have a terminal?")
-            if held - start - 8 < length:
-                break
-            frame = bytes(self._buffer[start + 8 : start + 8 + length])
-            if line := self._line("stderr" if self._buffer[start] == 2 else "stdout", frame):
-                lines.append(line)
-            start += 8 + length
-        del self._buffer[:start]
+        for stream, frame in self._frames(chunk):
+            stamp, _, text = frame.decode("utf-8", "replace").partition(" ")
+            if line := self._line("stderr" if stream == 2 else "stdout", nanoseconds(stamp), text):
+                if self._lost:
+                    lines.append(line._replace(text=NOT_KEPT, skipped=self.passed))
+                    self.passed = 0
+                lines.append(line._replace(skipped=self.passed) if self.passed else line)
+                self.passed, self._lost = 0, False
         return lines
 
-    def _line(self, stream: Stream, frame: bytes) -> LogLine | None:
-        stamp, _, text = frame.partition(b" ")
-        time = nanoseconds(stamp.decode("ascii"))
+    def skip(self, chunk: bytes) -> None:
+        """As `feed`, much faster: the lines are counted, and the next one that is given tells how many."""
+        if self._skip or not self._count:
+            if lines := self.feed(chunk):
+                self.passed = sum(line.skipped + 1 for line in lines)
+            return
+        highest, count = nanosecond_stamp(self._mark), self._count
+        for _, frame in self._frames(chunk):
+            stamp = frame[:STAMP]
+            if len(stamp) != STAMP or stamp[-1:] != b"Z":
+                raise ValueError("the engine's log stream has times of another form than this reader knows")
+            if stamp > highest:
+                highest, count = stamp, 0
+            count += 1
+            self.passed += 1
+        self._mark, self._count = nanoseconds(highest.decode("ascii")), count
+
+    def _frames(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
+        data = self._rest + chunk if self._rest else chunk
+        begin, held = 0, len(data)
+        while held - begin >= HEADER.size:
+            stream, length = HEADER.unpack_from(data, begin)
+            if stream > 3 or length > FRAME_LENGTH:
+                raise ValueError("the engine's log stream is not framed: does the container have a terminal?")
+            end = begin + HEADER.size + length
+            if end > held:
+                break
+            yield stream, data[begin + HEADER.size : end]
+            begin = end
+        self._rest = data[begin:]
+
+    def _line(self, stream: Stream, time: int, text: str) -> LogLine | None:
         if self._skip and self._count == 0 and time > self._mark:
-            self._skip = 0  # the line we stood at was rotated away
+            self._skip = 0
+            self._lost = True  # the line we stood at was rotated away
         if time > self._mark:
             self._mark, self._count = time, 0
         self._count += 1
         if self._skip:
             self._skip -= 1
             return None
-        readable = text.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")
-        return LogLine(time, stream, readable, LogPosition(self._mark, self._count))
+        return LogLine(time, stream, text.removesuffix("\n").removesuffix("\r"), LogPosition(self._mark, self._count))
 
 
 def nanoseconds(stamp: str) -> int:
@@ -87,6 +127,17 @@ def nanoseconds(stamp: str) -> int:
     return (_seconds(seconds) - zone) * 1_000_000_000 + int(fraction.ljust(9, "0")[:9] or 0)
 
 
+def nanosecond_stamp(time: int) -> bytes:
+    """As the engine writes a time: such stamps are in the order of their times."""
+    time = max(0, time)
+    return f"{_to_the_second(time // 1_000_000_000)}.{time % 1_000_000_000:09d}Z".encode()
+
+
+def stamped(time: int) -> str:
+    """Nanoseconds since 1970 as RFC 3339 has it, in microseconds."""
+    return f"{_to_the_second(time // 1_000_000_000)}.{time % 1_000_000_000 // 1000:06d}Z"
+
+
 def since(time: int) -> str:
     """As the engine wants a time: seconds, a dot, nanoseconds. A float would round it."""
     return f"{time // 1_000_000_000}.{time % 1_000_000_000:09d}"
@@ -95,3 +146,8 @@ def since(time: int) -> str:
 @lru_cache(maxsize=256)
 def _seconds(text: str) -> int:
     return timegm(strptime(text, "%Y-%m-%dT%H:%M:%S"))
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(time: int) -> str:
+    return strftime("%Y-%m-%dT%H:%M:%S", gmtime(time))
