@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 
 from bench import machine, records, table
-from bench.cases import accept, alone, growth, install, live, replay, stack, start
+from bench.cases import accept, alone, build_log, growth, install, live, logs, neighbours, replay, stack, start
 from bench.figures import Row
 from bench.stage import Stage, stage
 from libs.runtime import logging
@@ -26,9 +26,7 @@ CASES: dict[str, Case] = {
     "stack-install": stack.install,
     "accept": accept.measure,
     "replay": replay.measure,
-    "live": live.measure,
-    "lists": growth.lists,
-    "growth": growth.measure,
+from bench.cases import accept, alone, build_log, growth, install, live, logs, neighbours, replay, stack, start
     "startup": alone.startup,
     "memory": alone.rest,
     "idle": alone.rest,
