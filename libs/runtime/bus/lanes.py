@@ -1,12 +1,18 @@
 """One tool, one operation at a time, in order: whoever is not at the head of the lane holds.
 
 The stream itself is the lane: the first command still stored under a tool's subjects is the one whose
-turn it is, over any number of replicas and over every service that takes commands.
+turn it is, over any number of replicas and over every service that takes commands. Of those that one process holds of
+a tool only the first looks there: a hundred that wait cost no more than one.
 """
 
 from __future__ import annotations
 
 import asyncio
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Generator
+from contextlib import contextmanager
+from operator import itemgetter
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.streams import COMMANDS
@@ -20,6 +26,9 @@ from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals, woken
 from libs.runtime.bus.timing import Timing
 
+# Polls after which somebody further behind looks whether he was cancelled, should nothing have been heard of it.
+UNHEARD = 5.0
+
 
 class Lanes:
     def __init__(self, bus: Bus, records: Records, signals: Signals, timing: Timing) -> None:
@@ -27,6 +36,7 @@ class Lanes:
         self._records = records
         self._signals = signals
         self._timing = timing
+        self._held: defaultdict[str, list[tuple[int, asyncio.Event]]] = defaultdict(list)
 
     async def turn(self, command: ToolCommand, delivery: Delivery) -> tuple[Turn, Record]:
         """Returns when the command is at the head, was done elsewhere, or was cancelled while it held.
@@ -34,6 +44,36 @@ class Lanes:
         The record is as it was read last; a held command whose record says cancel has turn `HOLD`. Raises
         `Interrupted` when it was held through a silence: it may be another's by now.
         """
+        with self._signals.of(command.operation) as event, self._behind(command.tool, delivery.sequence, event) as line:
+            while line[0][0] != delivery.sequence:
+                event.clear()
+                record = await self._held_record(command, delivery)
+                if record.cancel is not None or record.ended is not None:
+                    return Turn.HOLD, record
+                if line[0][0] != delivery.sequence:
+                    await woken(event, UNHEARD * self._timing.poll)
+            return await self._at_the_front(command, delivery)
+
+    @contextmanager
+    def _behind(self, tool: str, sequence: int, event: asyncio.Event) -> Generator[list[tuple[int, asyncio.Event]]]:
+        """The tool's commands that are held here, in their order, this one among them; who becomes first is woken."""
+        line, mine = self._held[tool], (sequence, event)
+        insort(line, mine, key=itemgetter(0))
+        try:
+            yield line
+        finally:
+            line.remove(mine)
+            if line:
+                line[0][1].set()
+            elif self._held.get(tool) is line:
+                del self._held[tool]
+
+    async def _held_record(self, command: ToolCommand, delivery: Delivery) -> Record:
+        if delivery.lapsed():
+            raise Interrupted(command.operation)
+        return await self._records.read(command.tool, command.operation)
+
+    async def _at_the_front(self, command: ToolCommand, delivery: Delivery) -> tuple[Turn, Record]:
         with self._signals.of(command.tool) as event:
             pause = 0.002
             while True:
