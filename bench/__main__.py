@@ -26,7 +26,12 @@ CASES: dict[str, Case] = {
     "stack-install": stack.install,
     "accept": accept.measure,
     "replay": replay.measure,
-from bench.cases import accept, alone, build_log, growth, install, live, logs, neighbours, replay, stack, start
+    "logs": logs.measure,
+    "build-log": build_log.measure,
+    "neighbours": neighbours.measure,
+    "live": live.measure,
+    "lists": growth.lists,
+    "growth": growth.measure,
     "startup": alone.startup,
     "memory": alone.rest,
     "idle": alone.rest,
