@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from services.gateway.domain.waiting import LATEST, SOONEST, Entry, Limits, Waiting
+from services.gateway.domain.waiting import LATEST, SOONEST, Entry, Limits, Place, Waiting
 
 LIMITS = Limits(tool=3, principal=5, platform=8)
-LATHE, BOB, ALL = ("tool", "lathe"), ("principal", "bob"), ("platform", "")
+LATHE: Place = ("tool", "lathe")
+BOB: Place = ("principal", "bob")
+ALL: Place = ("platform", "")
 
 
 def waiting(count: int, by: str = "bob", tool: str = "lathe", at: float = 0.0) -> Waiting:

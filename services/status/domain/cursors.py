@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from libs.contracts.live import Gap
-from libs.contracts.logs import PlainChunk
+from libs.contracts.logs import LogChunk, PlainChunk
 from libs.contracts.names import is_operation_id
 from services.status.domain.pages import BadCursor, pack, unpack
 
@@ -48,7 +48,7 @@ class Place:
     def after_event(self, sequence: int) -> Place:
         return replace(self, events=sequence)
 
-    def after_lines(self, sequence: int, chunk: PlainChunk) -> Place:
+    def after_lines(self, sequence: int, chunk: LogChunk | PlainChunk) -> Place:
         """Of too many sources, the tools' are forgotten first: what an operation prints is counted from its start."""
         numbers = {key: number for key, number in self.next_line.items() if key != _key(chunk)}
         numbers[_key(chunk)] = chunk.first + len(chunk.lines)
@@ -56,7 +56,7 @@ class Place:
             del numbers[next((key for key in numbers if "." in key), next(iter(numbers)))]
         return replace(self, lines=sequence, next_line=numbers)
 
-    def before(self, chunk: PlainChunk, *, from_the_start: bool) -> Gap | None:
+    def before(self, chunk: LogChunk | PlainChunk, *, from_the_start: bool) -> Gap | None:
         """What was lost between the lines sent last and these; nothing can be said of a source not met before.
 
         A number that goes back is a source that was forgotten whole and began again.
@@ -74,7 +74,7 @@ def _without_lines(epoch: str, events: int | None, lines: int | None, states: in
     return pack([epoch, events, lines, numbers, states])
 
 
-def _key(chunk: PlainChunk) -> str:
+def _key(chunk: LogChunk | PlainChunk) -> str:
     return chunk.source if is_operation_id(chunk.source) else f"{chunk.tool}.{chunk.source}"
 
 
