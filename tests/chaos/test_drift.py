@@ -231,6 +231,8 @@ async def test_ten_tools_that_ended_while_the_engine_was_out_of_reach_are_each_s
     url = platform.forge.tool("web", web())
     names = [fresh("ten") for _ in range(10)]
     installs = await asyncio.gather(*(platform.api.install(name, url, start=True) for name in names))
+    for each in installs:
+        await platform.ended(each, 2 * PATIENCE)
     await succeeded(platform, *installs)
     tools = [Tool(platform, name, install) for name, install in zip(names, installs, strict=True)]
     await away.engine.cut()
@@ -238,7 +240,8 @@ async def test_ten_tools_that_ended_while_the_engine_was_out_of_reach_are_each_s
     await asyncio.gather(*(hands[number % 3](tool.id) for number, tool in enumerate(tools)))
     with platform.hand.watching() as happened:
         await away.engine.mend()
-        await asyncio.gather(*(tool.is_repaired() for tool in tools))
+        for tool in tools:
+            await tool.is_repaired()
         await nothing_waits(platform)
         await asyncio.sleep(2 * float(QUICK["MACHETE_LOOK_INTERVAL"]))
     assert counted(happened, "start") == {tool.id: 1 for tool in tools}
