@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import get_args
 
 from libs.contracts.operations import OperationAccepted
 from libs.runtime import metrics
@@ -21,7 +22,7 @@ from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
 from services.gateway import problems
 from services.gateway.domain.requests import Request
-from services.gateway.domain.waiting import Entry, Limits, Place, Waiting
+from services.gateway.domain.waiting import Entry, Limits, Place, Scope, Waiting
 
 LOOK = 2.0
 
@@ -38,6 +39,8 @@ class Admission:
         self._waiting = Waiting()
         self._heard: set[str] = set()
         self._suspected: set[str] = set()
+        for scope in get_args(Scope):
+            metrics.turned_away.labels(scope)  # counted from 0
 
     @asynccontextmanager
     async def standing(self) -> AsyncGenerator[None]:
