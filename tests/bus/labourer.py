@@ -131,6 +131,7 @@ class Labourer:
     async def _child(self, operation: Operation, name: str, what: str, seconds: float) -> None:
         prefix = f"{self.orders.name} {operation.tool} {operation.id} {operation.fence} {what}"
         argv = [sys.executable, "-I", "-S", str(TICKER), str(self.orders.effects), prefix, str(seconds)]
+        self.here(f"before child of {what}", operation.id)
         async with self.children.run(argv, alive=operation.alive) as child:
             if await child.wait() != 0:
                 raise Failure("child_failed", "The child process did not end well.")

@@ -35,6 +35,23 @@ async def test_a_worker_woken_after_another_took_over_changes_nothing_any_more(h
 
 
 @on_both_servers
+async def test_a_worker_woken_where_it_was_about_to_start_a_child_leaves_it_to_its_successor(hub: Hub):
+    """Nothing broke, and nobody is told that something did."""
+    tool = await hub.installed("lathe")
+    halts = (Halt("before child of act", PAUSE),)
+    first = hub.hire("orchestrator", "first", halts=halts, jobs={"lathe": Job(child=True)})
+    start = command("start", tool.id, tool.name)
+    await hub.submit(start)
+    await first.paused()
+    hub.hire("orchestrator", "second", jobs={"lathe": Job(seconds=1)})
+    await hub.acting(start, "second")
+    first.wake()
+    (ended,) = await hub.settled(start)
+    assert isinstance(ended, OperationSucceeded)
+    assert "broke" not in first.said()
+
+
+@on_both_servers
 async def test_a_worker_woken_before_its_terminal_append_loses_it(hub: Hub):
     """What it found out is not the outcome: another owns the operation by then."""
     tool = await hub.installed("lathe")

@@ -71,7 +71,9 @@ class ContainedPlatform(Platform):
         return done.stdout
 
     def compose(self, *arguments: str) -> str:
-        done = run(["docker", "compose", "--env-file", str(self.env_file), *arguments], self.environment)
+        """Also about the servers that there are in a cluster alone."""
+        environment = {**self.environment, "COMPOSE_PROFILES": "cluster"}
+        done = run(["docker", "compose", "--env-file", str(self.env_file), *arguments], environment)
         assert done.returncode == 0, done.stderr
         return done.stdout
 

@@ -38,6 +38,7 @@ from libs.runtime.bus.records import Records
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.timing import Timing
 from libs.runtime.bus.watch import under_watch
+from libs.runtime.children import OwnerGone
 from libs.runtime.logging import bind
 
 log = structlog.get_logger(__name__)
@@ -185,6 +186,8 @@ class TaskWorker:
                 if delivery.doubtful():
                     raise Interrupted(task.operation) from failure
                 return _ended(task, "failed", error=failure.problem)
+            except OwnerGone as gone:
+                raise Interrupted(task.operation) from gone
             except (FencedOff, Interrupted, Unavailable):
                 raise
             except Exception as problem:

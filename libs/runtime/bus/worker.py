@@ -33,6 +33,7 @@ from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals
 from libs.runtime.bus.states import States
 from libs.runtime.bus.timing import Timing
+from libs.runtime.children import OwnerGone
 from libs.runtime.logging import bind
 
 log = structlog.get_logger(__name__)
@@ -199,6 +200,8 @@ class Worker:
         async with writer.writing():
             try:
                 ended = await (run.recovery() if move is Move.RECOVER else run.outcome(record))
+            except OwnerGone as gone:
+                raise Interrupted(command.operation) from gone
             except (FencedOff, Interrupted, Unavailable):
                 raise
             except Exception as problem:
