@@ -37,6 +37,8 @@ from libs.runtime.embedded import EmbeddedNats
 TOOLS = 1500
 CROWDED = 300
 WITNESS = "witness"
+# Nobody takes the commands, and one asks for all.
+NO_LIMITS = {f"MACHETE_WAITING_{place}": "8000" for place in ("PER_PRINCIPAL", "IN_ALL")}
 AGAINST = "a bare FastAPI route that publishes a message of the same size to the same server and answers 202"
 ALONE = "the one publish of the bare route; both as calls of the same client library, without HTTP"
 
@@ -172,7 +174,9 @@ async def _scene(stage: Stage) -> AsyncGenerator[Scene]:
             await witness.jetstream.add_stream(api.StreamConfig(name=bare.STREAM, subjects=["bare.*"]))
             tools = await _reserved(witness)
             gateway = [sys.executable, "-m", "services", "gateway"]
-            env = stage.environment(MACHETE_DATA=str(data), MACHETE_NATS_URL=nats.url, MACHETE_PORT=str(gateway_port))
+            env = stage.environment(
+                MACHETE_DATA=str(data), MACHETE_NATS_URL=nats.url, MACHETE_PORT=str(gateway_port), **NO_LIMITS
+            )
             with running(gateway, env, data / "gateway.log") as process:
                 await first_answer(gateway_port, "/api/health")
                 token = (data / "admin.token").read_text().strip()
