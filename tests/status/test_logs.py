@@ -42,8 +42,8 @@ async def running(status: Running, name: str) -> tuple[Operation, int]:
 
 async def installed(status: Running, name: str) -> Operation:
     install, fence = await running(status, name)
-    await status.say(install.succeeded(fence, tool(name)))
-    await status.ask(ShowOperation(operation=install.id, wait=10))
+    position = await status.say(install.succeeded(fence, tool(name)))
+    await status.ask(ShowOperation(operation=install.id, wait=10, position=position))
     return install
 
 
