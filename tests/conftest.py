@@ -1,9 +1,11 @@
 """What all tests share. The folder a test lies in is its marker: `-m engine` runs tests/engine."""
 
 import signal
+from asyncio import CancelledError
 from pathlib import Path
 from typing import Any
 
+import _pytest.runner
 import pytest
 
 from tests.support.postgres import postgres, postgres_url
@@ -12,6 +14,10 @@ from tests.support.rows import RowKeeper, RowScheduling, long_ones_first
 __all__ = ["postgres", "postgres_url"]
 
 TESTS = Path(__file__).parent
+
+# A fixture that ended with a CancelledError would leave pytest's stack of fixtures half taken down, and what is left of
+# it, folders and all, to every test that comes after.
+_pytest.runner.TEST_OUTCOME = (*_pytest.runner.TEST_OUTCOME, CancelledError)  # pyright: ignore[reportPrivateImportUsage]
 
 # A shell lets what it starts in the background ignore Ctrl-C, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 def names_there() -> set[str]:
     found: set[str] = set()
-    for file in (ROOT / "tests").rglob("*.py"):
+    for file in (ROOT / "tests").rglob("test_*.py"):
         nodes = ast.walk(ast.parse(file.read_text()))
         found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
     return found

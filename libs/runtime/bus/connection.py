@@ -394,11 +394,20 @@ async def connect(
     finally:
         leaving = True
         metrics.nats_connected.remove(*line)
-        try:
-            async with asyncio.timeout(5):
-                await connection.close()
-        except (NatsError, TimeoutError, OSError, RuntimeError) as problem:  # RuntimeError: see projection._leave
-            log.warning("nats did not close cleanly", problem=repr(problem))
+        await _close(connection)
+
+
+async def _close(connection: Client) -> None:
+    try:
+        async with asyncio.timeout(5):
+            await connection.close()
+    except (NatsError, TimeoutError, OSError, RuntimeError) as problem:  # RuntimeError: see projection._leave
+        log.warning("nats did not close cleanly", problem=repr(problem))
+    except asyncio.CancelledError as problem:
+        # What nats-py waits for others wait for as well, and who cancels one of them cancels all.
+        if (task := asyncio.current_task()) is None or task.cancelling():
+            raise
+        log.warning("nats did not close cleanly", problem=repr(problem))
 
 
 def _answer(reply: bytes) -> dict[str, Any]:
