@@ -14,9 +14,8 @@ from starlette.types import Send
 from starlette.websockets import WebSocketDisconnect
 
 from libs.contracts.names import TOKEN
-from libs.contracts.streams import EVENTS
 from libs.runtime.bus.connection import Bus
-from libs.runtime.bus.reader import Replaced, extent
+from libs.runtime.bus.reader import Replaced
 from libs.runtime.http.lifecycle import stopping
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
@@ -56,14 +55,9 @@ class Views:
         return await self._found(lambda: self.lookup.operation(id))
 
     async def _found(self, find: Callable[[], Awaitable[Found]]) -> Found:
-        """Who asks right after a 202 finds what he did: nothing is missing before the tables are up to date."""
         try:
             await self.lookup.up_to(None)
-            try:
-                return await find()
-            except Refused:
-                await self.lookup.up_to((await extent(self.bus, EVENTS)).last)
-                return await find()
+            return await find()
         except Refused as refused:
             raise Problem.of(refused.problem, refused.status) from None
         except TablesAway as away:

@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
+from nats.errors import Error as NatsError
+
 from libs.contracts.names import random_word
 from libs.contracts.streams import EVENTS, LOGS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.projection import Account, Projection
+from libs.runtime.bus.reader import extent
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.http.problems import Problem
@@ -71,7 +74,7 @@ def build(settings: Settings) -> Service:
             user, password = settings.nats_credentials(NAME)
             account = Account(settings.nats_url, user, password, NAME)
             projection = Projection(bus, account, EVENTS, STATES, projector)
-            lookup = Lookup(tables, progress)
+            lookup = Lookup(tables, progress, partial(_newest, bus))
             rebuilding = Rebuilding(
                 bus,
                 DatabaseRebuilds(tables.transactions),
@@ -121,6 +124,13 @@ async def _tables(database: Database) -> AsyncGenerator[DatabaseTables]:
         yield tables
     finally:
         await tables.close()
+
+
+async def _newest(bus: Bus) -> int:
+    try:
+        return (await extent(bus, EVENTS)).last
+    except (NatsError, TimeoutError) as problem:
+        raise Unavailable(f"JetStream does not say how far {EVENTS.name} goes: {problem!r}") from problem
 
 
 async def _database(tables: DatabaseTables) -> Check:

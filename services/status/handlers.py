@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, ListOperations, ListTools, Question, ShowOperation, ShowTool
 from libs.contracts.source import shown
 from libs.contracts.views import OperationView, Page, ToolView
+from services.status.domain.entries import OperationEntry
 from services.status.domain.pages import BadCursor, operation_cursor, operation_place, tool_cursor, tool_place
 from services.status.domain.showing import operation_shown, tool_shown
 from services.status.lookup import Lookup, Refused
@@ -75,19 +76,21 @@ class Answers:
 
     async def list_operations(self, question: ListOperations) -> Page:
         wanted = Wanted(question.tool, _state(question.state), operation_place(question.after))
-        found = await self.tables.operations(wanted, question.limit + 1)
-        if question.tool is not None and not found:
-            await self._must_be_known(question.tool)
+        found = await self._operations(wanted, question.limit + 1)
         page, more = found[: question.limit], found[question.limit :]
         return Page(
             operations=tuple(operation_shown(entry) for entry in page),
             next=operation_cursor(page[-1].accepted) if more else None,
         )
 
-    async def _must_be_known(self, tool: str) -> None:
+    async def _operations(self, wanted: Wanted, limit: int) -> Sequence[OperationEntry]:
         """A name nobody ever used is told apart from a tool of which there is nothing to list."""
-        if await self.tables.tool(tool) is None and not await self.tables.operations(Wanted(tool), 1):
-            raise await self.lookup.no_tool(tool)
+        if wanted.tool is None:
+            return await self.tables.operations(wanted, limit)
+        found = await self.lookup.known(lambda: self.tables.operations(wanted, limit))
+        if not found and not await self.tables.operations(Wanted(wanted.tool), 1):
+            await self.lookup.tool(wanted.tool)
+        return found
 
     async def show_operation(self, question: ShowOperation) -> OperationView:
         if question.wait:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from libs.contracts import missing
 from libs.contracts.problems import Problem
+from libs.runtime.bus.connection import Unavailable
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.ports import Tables, TablesAway, ToolRow
@@ -18,6 +20,8 @@ log = get_logger(__name__)
 
 PATIENCE = 5.0
 RETRY = 0.5
+
+Found = TypeVar("Found")
 
 
 class Refused(Exception):
@@ -31,8 +35,15 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Lookup:
+    """`newest` asks for the last event that the stream holds; raises `Unavailable`.
+
+    Who asks right after a 202, and without its position, finds what he did: nothing is missing before the tables hold
+    all that was said until then.
+    """
+
     tables: Tables
     progress: Progress
+    newest: Callable[[], Awaitable[int]]
 
     async def up_to(self, position: int | None) -> None:
         """Returns when the tables may be shown and hold everything up to here; raises `Refused` after `PATIENCE`."""
@@ -44,10 +55,23 @@ class Lookup:
         )
 
     async def tool(self, name_or_id: str) -> ToolRow:
-        row = await self.tables.tool(name_or_id)
+        row = await self.known(lambda: self.tables.tool(name_or_id))
         if row is None:
             raise await self.no_tool(name_or_id)
         return row
+
+    async def known(self, find: Callable[[], Awaitable[Found]]) -> Found:
+        """What is found, empty only if there was nothing in all that happened before."""
+        found = await find()
+        if found:
+            return found
+        try:
+            newest = await self.newest()
+        except Unavailable as problem:
+            message = f"It is not known yet whether it is there, ask again in a moment: {problem}."
+            raise Refused(503, "bus_unavailable", message) from problem
+        await self.up_to(newest)
+        return await find()
 
     async def no_tool(self, name_or_id: str) -> Refused:
         names = await self.tables.tool_names()
@@ -55,7 +79,7 @@ class Lookup:
         return Refused(404, "tool_not_found", missing.no_tool(name_or_id, near), {"near": near} if near else None)
 
     async def operation(self, id: str) -> OperationEntry:
-        operation = await self.tables.operation(id)
+        operation = await self.known(lambda: self.tables.operation(id))
         if operation is None:
             raise Refused(404, "operation_not_found", missing.no_operation(id))
         return operation

@@ -36,6 +36,7 @@ async def lose_the_streams(platform: Platform) -> None:
     await platform.processes["machete"].kill()
     await until(lambda: not belonging_to(platform.data), "no process of the platform is left")
     shutil.rmtree(platform.data / "nats" / "jetstream")
+    platform.api.begins_anew()
 
 
 async def installed(platform: Platform, name: str, **body: Any) -> Accepted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,9 @@ import pytest
 from libs.contracts.queries import ListOperations, ListTools, ShowOperation, ShowTool
 from libs.contracts.tools import ToolState
 from libs.contracts.views import OperationView, Page, ToolView
+from libs.runtime.bus.connection import Kept
+from services.status.adapters.tables import DatabaseTables
+from services.status.ports import About
 from tests.status.service import Running, status_service
 from tests.status.stories import Operation, lost, observed, tool, tool_named
 from tests.support.postgres import PostgresServer
@@ -61,6 +64,55 @@ async def test_who_asks_with_the_position_of_what_he_did_sees_it(status: Running
         assert seen.state == "accepted"
         shown: ToolView = await status.ask(ShowTool(tool=f"quick{number}", position=position))
         assert (shown.state, shown.operation) == ("pending", operation.id)
+
+
+@pytest.fixture
+def held_back(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Nothing comes into the tables before it is set."""
+    go, take_in = asyncio.Event(), DatabaseTables.take_in
+
+    async def later(tables: DatabaseTables, messages: Sequence[Kept]) -> About:
+        await go.wait()
+        return await take_in(tables, messages)
+
+    monkeypatch.setattr(DatabaseTables, "take_in", later)
+    return go
+
+
+@pytest.mark.parametrize("wait", [0, 20])
+async def test_who_asks_right_after_he_did_it_and_without_a_position_finds_it(
+    status: Running, held_back: asyncio.Event, wait: float
+) -> None:
+    operation = Operation(name="at-once")
+    await status.say(operation.accepted())
+    asked = [
+        asyncio.create_task(status.ask(question))
+        for question in (
+            ShowTool(tool="at-once"),
+            ShowTool(tool=operation.tool),
+            ShowOperation(operation=operation.id, wait=wait),
+            ListOperations(tool="at-once"),
+        )
+    ]
+    await asyncio.sleep(0.3)
+    assert not any(task.done() for task in asked)
+    await status.say(operation.succeeded(await status.say(operation.started()), tool("at-once")))
+    held_back.set()
+    async with asyncio.timeout(5):
+        by_name, by_id, shown, listed = await asyncio.gather(*asked)
+    assert {by_name.id, by_id.id} == {operation.tool}
+    assert [each.id for each in listed.operations] == [shown.id] == [operation.id]
+
+
+async def test_what_was_done_and_is_not_shown_for_long_is_not_said_to_be_missing(
+    status: Running, held_back: asyncio.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.status.lookup.PATIENCE", 0.2)
+    operation = Operation(name="later")
+    await status.say(operation.accepted())
+    for question in (ShowTool(tool="later"), ShowOperation(operation=operation.id), ListOperations(tool="later")):
+        assert (await status.refused(question))[:2] == (503, "projection_behind")
+    held_back.set()
 
 
 async def test_a_position_that_does_not_come_is_not_waited_for_for_ever(

@@ -116,12 +116,16 @@ class Platform:
         return await Records(self.bus).read(accepted.tool, accepted.operation)
 
     async def ended(self, accepted: Accepted, within: float = WITHIN) -> OperationEnded:
-        """How it ended, as its record says."""
+        """How it ended, as its record says; `api` knows of it."""
 
-        async def look() -> OperationEnded | None:
-            return (await self.record(accepted)).ended
+        async def look() -> Record | None:
+            record = await self.record(accepted)
+            return record if record.ended is not None else None
 
-        return await until(look, f"{accepted.kind} {accepted.operation} ends", within)
+        record: Record = await until(look, f"{accepted.kind} {accepted.operation} ends", within)
+        self.api.knows(record.last)
+        assert record.ended is not None
+        return record.ended
 
     async def started(self, accepted: Accepted, times: int = 1) -> int:
         """The fence of that start of the operation, as soon as there is one."""

@@ -76,13 +76,35 @@ class Live:
 
 
 class Api:
-    """One client with the administrator's token. Every call raises `Refusal` for what is no success."""
+    """One client with the administrator's token. Every call raises `Refusal` for what is no success.
+
+    It remembers the position of what it did, and asks as of that where a request says nothing else.
+    """
 
     def __init__(self, url: str, token: str) -> None:
         limits = httpx.Limits(max_connections=200)
         headers = {"Authorization": f"Bearer {token}"}
-        self.client = httpx.AsyncClient(base_url=url, headers=headers, timeout=PATIENCE, limits=limits)
+        hooks: dict[str, list[Callable[..., Any]]] = {"request": [self._as_of], "response": [self._did]}
+        self.client = httpx.AsyncClient(
+            base_url=url, headers=headers, timeout=PATIENCE, limits=limits, event_hooks=hooks
+        )
         self.token = token
+        self._position = 0
+
+    def knows(self, position: int) -> None:
+        """What is asked from now on is answered as of this event, or later."""
+        self._position = max(self._position, position)
+
+    def begins_anew(self) -> None:
+        """What was done is not known any more."""
+        self._position = 0
+
+    async def _did(self, answer: httpx.Response) -> None:
+        self.knows(int(answer.headers.get("machete-position", 0)))
+
+    async def _as_of(self, request: httpx.Request) -> None:
+        if request.method == "GET" and self._position and "position" not in request.url.params:
+            request.headers.setdefault("machete-position", str(self._position))
 
     async def __aenter__(self) -> Self:
         return self
