@@ -125,18 +125,26 @@ class PostgresServer:
     def database(self) -> str:
         """A new and empty one, owned by an ordinary user: the address that SQLAlchemy takes."""
         name = f"test_{secrets.token_hex(6)}"
+        self._create(name)
+        return f"postgresql+psycopg://{USER}:{self.password}@{loopback.ADDRESS}:{self.port}/{name}"
+
+    def _create(self, name: str) -> None:
         create = sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE template0").format(
             sql.Identifier(name), sql.Identifier(USER)
         )
         with self.admin() as connection:
             connection.execute(create)
-        return f"postgresql+psycopg://{USER}:{self.password}@{loopback.ADDRESS}:{self.port}/{name}"
 
     def drop(self, url: str) -> None:
         """Of a database that `database` gave; who is still connected loses the connection."""
-        name = sql.Identifier(urlsplit(url).path.removeprefix("/"))
+        name = sql.Identifier(_name(url))
         with self.admin() as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+    def lose(self, url: str) -> None:
+        """All that the database held; it is there again at once, and empty."""
+        self.drop(url)
+        self._create(_name(url))
 
     def kill(self) -> None:
         """All its processes, as by kill -9; returns when they are gone."""
@@ -168,6 +176,10 @@ class PostgresServer:
         while any(state_of(process.pid) not in (None, "Z") for process in processes):
             assert time.monotonic() < give_up, f"still there: {processes}"
             time.sleep(0.005)
+
+
+def _name(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
 
 
 def _send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:

@@ -34,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         most=given.most,
         patience=given.patience,
         settling=given.settling,
+        postgres=given.postgres,
         program=("tests.chaos.harness.defects", given.defect) if given.defect else ("services",),
     )
     logging.configure("error", "console")
@@ -67,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--settling", type=float, default=SETTLING, help="seconds in which findings may go away")
     parser.add_argument("--history", type=Path, help="where all that happened is written, one JSON object a line")
     parser.add_argument("--logs", type=Path, help="a folder for what the services logged")
+    parser.add_argument("--postgres", action="store_true", help="keep databases in a server, and not in files")
     parser.add_argument("--defect", choices=sorted(DEFECTS), help="break the platform in this way, to see it found")
     return parser
 

@@ -181,15 +181,29 @@ class Faults:
             return None  # it ended, or is being removed, since we looked
         return "container", tool
 
-    # Files.
+    # Databases and disks.
 
     async def _database_locked(self, planned: Planned) -> tuple[str, None]:
+        """In a file, by another process; a server answers nobody."""
+        if (databases := self._stage.databases) is not None:
+            async with self._busy["databases"]:
+                databases.server.pause()
+                await asyncio.sleep(planned.seconds)
+                databases.server.resume()
+            return "databases", None
         name, path = self._database(planned)
         async with self._busy[name], _held(path):
             await asyncio.sleep(planned.seconds)
         return name, None
 
     async def _database_lost(self, planned: Planned) -> tuple[str, None]:
+        """What status keeps; a server is killed, and what the gateway keeps there is what it had stored."""
+        if (databases := self._stage.databases) is not None:
+            async with self._busy["databases"]:
+                databases.server.kill()
+                databases.server.start()
+                databases.server.lose(databases.status)
+            return "databases", None
         process = _chosen(self._stage.platform.replicas("status"), planned)
         path = self._stage.status_database(process.name)
         async with self._busy[process.name]:

@@ -33,7 +33,10 @@ SETTLING = 30.0
 
 @dataclass(frozen=True)
 class Options:
-    """`most` operations are under way at once. `program` is what services are started as."""
+    """`most` operations are under way at once. `program` is what services are started as.
+
+    With `postgres`, gateway and status keep what they keep in one server, and not each in a file of its own.
+    """
 
     seed: int
     tools: int
@@ -47,6 +50,7 @@ class Options:
     say: bool = True
     patience: float = PATIENCE
     settling: float = SETTLING
+    postgres: bool = False
 
 
 @dataclass
@@ -61,7 +65,9 @@ class Outcome:
 async def run(options: Options, folder: Path) -> Outcome:
     """`folder` takes all files; it must not hold any yet. Containers are gone afterwards."""
     small_disks = not ON_DISKS.isdisjoint(options.kinds)
-    async with staged(folder, options.replicas, options.program, small_disks=small_disks) as stage:
+    async with staged(
+        folder, options.replicas, options.program, small_disks=small_disks, postgres=options.postgres
+    ) as stage:
         return await _Running(options, stage).run()
 
 

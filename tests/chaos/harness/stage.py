@@ -21,6 +21,7 @@ from tests.support.platform_api import Api
 from tests.support.platform_process import Process
 from tests.support.platform_proxy import EngineProxy
 from tests.support.platform_tools import Files
+from tests.support.postgres import PostgresServer, running_postgres
 
 # Seconds. Long enough that a process on a busy machine is not taken for dead, short enough to wait for.
 ACK_WAIT = 5.0
@@ -34,6 +35,19 @@ DATA_DISK, NATS_DISK = 256 * MIB, 1024 * MIB
 ENDURED_STARTS = 8
 
 
+@dataclass(frozen=True)
+class Databases:
+    """The server that all share, and the addresses of what gateway and status keep there."""
+
+    server: PostgresServer
+    gateway: str
+    status: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MACHETE_GATEWAY_DATABASE": self.gateway, "MACHETE_STATUS_DATABASE": self.status}
+
+
 @dataclass
 class Stage:
     """`tools` are URLs of what is installed, with how many containers each is.
@@ -41,6 +55,8 @@ class Stage:
     `homes` are the data folders of processes that have one of their own; `lines` to NATS, by process.
 
     `doors` are where clients ask, one list of them for each kind of client: the gateways, and an agent's over NATS.
+
+    Without `databases`, each process has its own in a file.
     """
 
     platform: Platform
@@ -50,6 +66,7 @@ class Stage:
     homes: dict[str, Path] = field(default_factory=dict[str, Path])
     apis: list[Api] = field(default_factory=list[Api])
     doors: list[Sequence[Door]] = field(default_factory=list[Sequence[Door]])
+    databases: Databases | None = None
     restarts: int = 0
 
     async def bring_up(self, process: Process) -> None:
@@ -83,9 +100,14 @@ class Stage:
 
 @asynccontextmanager
 async def staged(
-    folder: Path, replicas: Mapping[str, int], program: tuple[str, ...] = ("services",), *, small_disks: bool = False
+    folder: Path,
+    replicas: Mapping[str, int],
+    program: tuple[str, ...] = ("services",),
+    *,
+    small_disks: bool = False,
+    postgres: bool = False,
 ) -> AsyncGenerator[Stage]:
-    """All of it running. `small_disks` needs root."""
+    """All of it running. `small_disks` needs root; with `postgres`, databases are a server's."""
     async with AsyncExitStack() as stack:
         homes = {
             f"{service}-{replicas[service]}" if replicas[service] > 1 else service: service
@@ -103,7 +125,8 @@ async def staged(
             stack.enter_context(small_disk(streams, NATS_DISK))
             places["data"] = data
         proxy = await stack.enter_async_context(EngineProxy(_made(folder) / "engine.sock"))
-        environment = {"DOCKER_HOST": proxy.address, **TIMES}
+        databases = _databases(stack.enter_context(running_postgres())) if postgres else None
+        environment = {"DOCKER_HOST": proxy.address, **TIMES, **(databases.environment if databases else {})}
         platform = await stack.enter_async_context(
             split_platform(
                 folder, environment=environment, streams=streams if small_disks else None, **dict.fromkeys(SERVICES, 0)
@@ -115,7 +138,7 @@ async def staged(
         singles = (forge.tool("quick", small()), 1), (forge.tool("slow", small("sleep 0.7; ")), 1)
         # One name of five is a stack, which takes several times as long.
         tools = (*singles, *singles, (forge.tool("stack", small_stack()), 2))
-        stage = Stage(platform, proxy, tools, homes=places)
+        stage = Stage(platform, proxy, tools, homes=places, databases=databases)
         for service in SERVICES:
             for _ in range(replicas[service]):
                 await _add(stack, stage, service)
@@ -128,6 +151,10 @@ async def staged(
         agent = await stack.enter_async_context(robot(platform, platform.nats_url, folder))
         stage.doors += [stage.apis, [agent] * len(stage.apis)]
         yield stage
+
+
+def _databases(server: PostgresServer) -> Databases:
+    return Databases(server, gateway=server.database(), status=server.database())
 
 
 def _made(folder: Path) -> Path:
