@@ -139,6 +139,10 @@ class Containers(Protocol):
         """Of our containers, those of tools that are not known."""
         ...
 
+    async def owning(self) -> set[str]:
+        """The ids of tools that have a container, a network or an image here; volumes may outlive their tool."""
+        ...
+
 
 class Runner(Protocol):
     """One kind of tool: how a release of it becomes something that runs.

@@ -6,7 +6,6 @@ Why, and what is left alone, is in docs/adr/0008-desired-and-actual.md.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
@@ -18,7 +17,7 @@ from libs.contracts.principals import Principal
 from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.subjects import TOOL_ENGINE, lane
-from libs.contracts.tools import Repair, StartTool, Tool, ToolRecorded
+from libs.contracts.tools import Repair, StartTool, Tool
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.records import Records
@@ -50,7 +49,8 @@ class Judged:
 class Reconciler:
     """Replicas do the same, and it is done once: the same record gives the same operation.
 
-    `_by_hand` has, for each tool, the containers that somebody ended, and as of which record that was noted.
+    `_by_hand` has, for each tool, the containers that somebody ended, and as of which record that was noted;
+    `_cleared` those gone tools of which something stays, because somebody else uses it.
     """
 
     bus: Bus
@@ -59,6 +59,7 @@ class Reconciler:
     _signalled: dict[str, int] = field(default_factory=dict[str, int])
     _ended: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
     _by_hand: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict[str, dict[str, int]](dict))
+    _cleared: set[str] = field(default_factory=set[str])
     _standing: dict[str, Literal["waiting", "left"]] = field(default_factory=dict[str, Literal["waiting", "left"]])
 
     def __post_init__(self) -> None:
@@ -151,21 +152,23 @@ class Reconciler:
             metrics.repairs.labels(it.drift.cause).inc()
             log.warning("starting a tool that should run", tool=it.tool.id, cause=it.drift.cause, attempt=repair.tries)
 
-    async def clear(self, recorded: ToolRecorded, seen: Mapping[str, Observation]) -> None:
-        """Removes the containers of a tool that is known to be gone.
+    async def clear(self, tool: str) -> None:
+        """Removes what is still there of a tool that is known to be gone: what was on its way as it was removed.
 
-        Those of a tool nobody knows are left alone: its install may be under way, or the streams lost.
+        What is there of a tool nobody knows is left alone: its install may be under way, or the streams lost.
         """
-        self.forget(recorded.tool)
-        observation = seen.get(recorded.tool)
-        if observation is not None and observation.services:
-            log.warning("removing what an uninstalled tool left", tool=recorded.tool)
-            try:
-                await self.containers.remove(recorded.tool, images=True, data=False)
-            except EngineAway:
-                raise
-            except (Failure, TimeoutError) as problem:
-                log.warning("it cannot be removed for now", tool=recorded.tool, problem=str(problem))
+        if tool not in self._cleared:
+            log.warning("removing what an uninstalled tool left", tool=tool)
+            self._cleared.add(tool)
+        try:
+            removed = await self.containers.remove(tool, images=True, data=False)
+        except EngineAway:
+            raise
+        except (Failure, TimeoutError) as problem:
+            log.warning("it cannot be removed for now", tool=tool, problem=str(problem))
+        else:
+            if not removed.left:
+                self._cleared.discard(tool)
 
     def forget(self, tool: str) -> None:
         """Of a tool that is gone nothing is known any more."""

@@ -121,12 +121,19 @@ class Watcher:
         """All tools as the engine lists them, in one call; what is left of those that are gone is cleared away."""
         now = datetime.now(UTC)
         seen = await self.containers.observe_all()
-        for recorded in await self.states.all():
-            if recorded.state is None:
-                await self.reconciler.clear(recorded, seen)
-            else:
+        states = await self.states.all()
+        await self._clear({recorded.tool for recorded in states if recorded.state is None})
+        for recorded in states:
+            if recorded.state is not None:
                 observation = seen.get(recorded.tool) or Observation(recorded.tool, (), now)
                 yield await self.reconciler.judge(recorded.state, recorded.fence, observation), observation
+
+    async def _clear(self, gone: set[str]) -> None:
+        for tool in gone:
+            self.reconciler.forget(tool)
+        if gone:
+            for tool in gone & await self.containers.owning():
+                await self.reconciler.clear(tool)
 
     async def _say_again(self) -> None:
         """In its turn, as any other look: what is said last of a tool must be what was seen last."""

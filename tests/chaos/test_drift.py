@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import datetime
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -214,7 +215,8 @@ async def test_a_start_that_was_decided_on_before_something_else_was_done_comes_
     assert (await platform.api.tool(tool.name))["state"] == "stopped"
 
 
-async def test_a_container_of_a_tool_that_is_gone_is_taken_away(away: Away, platform: Platform) -> None:
+async def test_what_comes_of_a_tool_that_is_gone_is_taken_away(away: Away, platform: Platform) -> None:
+    """What a worker had asked the engine for comes when somebody else has removed the tool already."""
     tool = await away.tool()
     before = await platform.hand.inspect(tool.id)
     await succeeded(platform, await platform.api.uninstall(tool.name))
@@ -222,6 +224,13 @@ async def test_a_container_of_a_tool_that_is_gone_is_taken_away(away: Away, plat
     sdk, name = platform.hand.sdk, before["Name"].removeprefix("/")
     labels = before["Config"]["Labels"]
     await asyncio.to_thread(sdk.create_container, BUSYBOX, ["sleep", "5000"], name=name, labels=labels)
+    await platform.is_gone(tool.id)
+    await asyncio.to_thread(sdk.create_network, name, labels=labels)
+    await platform.is_gone(tool.id)
+    dockerfile = BytesIO(f"FROM {BUSYBOX}\n".encode())
+    repository = f"machete/{platform.instance}/{tool.id}"
+    built = sdk.build(fileobj=dockerfile, tag=f"{repository}:late", labels=labels, rm=True, decode=True)
+    await asyncio.to_thread(list, built)
     await platform.is_gone(tool.id)
 
 

@@ -222,8 +222,19 @@ class ContainerPromises:
         assert len(removed.containers) == len(removed.networks) == len(removed.volumes) == 1
         assert await rig.hand.images(f"machete/{rig.instance}/") == []
         assert len(await rig.hand.volumes(rig.instance)) == 1
-        assert set(await rig.containers.observe_all()) == {OTHER}
+        assert set(await rig.containers.observe_all()) == await rig.containers.owning() == {OTHER}
         assert (await rig.containers.observe(OTHER)).services[0].container_id == other.container_id
+
+    async def test_an_image_alone_is_something_of_its_tool_and_a_volume_is_not(self, rig: Rig, neighbour: Rig):
+        assert await rig.containers.owning() == set()
+        built = await rig.builder.build(rig.source(), ignore)
+        assert await rig.containers.owning() == {WEB}
+        assert await neighbour.containers.owning() == set()
+        await rig.containers.prepare(rig.spec(image=built.reference, volumes=(VolumeMount("db", "/db"),)))
+        await rig.containers.remove(WEB, images=False)
+        assert await rig.containers.owning() == {WEB}
+        await rig.containers.remove(WEB)
+        assert await rig.containers.owning() == set()
 
     async def test_removal_can_be_repeated_and_needs_nothing_to_be_there(self, rig: Rig):
         await rig.containers.prepare(rig.spec())

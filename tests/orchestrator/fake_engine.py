@@ -229,6 +229,11 @@ class FakeContainers:
     async def orphans(self, known: Collection[str]) -> dict[str, Observation]:
         return {tool: seen for tool, seen in (await self.observe_all()).items() if tool not in known}
 
+    async def owning(self) -> set[str]:
+        self.engine.called("owning")
+        images = {owner[1] for owner in self.engine.images.values() if owner is not None and owner[0] == self.instance}
+        return images | {container.spec.tool for container in self.engine.of(self.instance)}
+
     def _place(self, spec: ContainerSpec) -> Placed:
         found = self.engine.of(self.instance, spec.tool)
         port = None

@@ -15,7 +15,7 @@ from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.inspection import inspect_container, inspect_image
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
-from services.orchestrator.adapters.removal import remove_container, remove_tool
+from services.orchestrator.adapters.removal import owners, remove_container, remove_tool
 from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.unowned import Unowned
 from services.orchestrator.domain import names
@@ -111,6 +111,10 @@ class DockerContainers:
 
     async def orphans(self, known: Collection[str]) -> dict[str, Observation]:
         return {tool: seen for tool, seen in (await self.observe_all()).items() if tool not in known}
+
+    async def owning(self) -> set[str]:
+        containers, others = await asyncio.gather(self._list(), owners(self.engine, self.instance))
+        return others.union(item["Labels"].get(names.LABEL_TOOL, "") for item in containers)
 
     async def _list(self, tool: str | None = None) -> list[Listed]:
         query = {"all": True, "filters": names.containers_filter(self.instance, tool)}

@@ -35,6 +35,20 @@ async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, da
     return Removed(containers, *gone, left=left, kept=kept)
 
 
+async def owners(engine: Engine, instance: str) -> set[str]:
+    """The tools whose networks and images are here."""
+    ours = {"filters": {"label": [f"{names.LABEL_INSTANCE}={instance}", names.LABEL_TOOL]}}
+    networks, images = await asyncio.gather(
+        engine.call("GET", "/networks", ours), engine.call("GET", "/images/json", ours)
+    )
+    found = {network["Labels"][names.LABEL_TOOL] for network in networks}
+    for image in images:
+        tool = image["Labels"][names.LABEL_TOOL]
+        if any(tag.startswith(names.image_repository(instance, tool) + ":") for tag in image.get("RepoTags") or ()):
+            found.add(tool)
+    return found
+
+
 async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[str, ...]:
     """Their names. Returns when they are gone, also those that somebody else is removing."""
     query = {"all": True, "filters": names.containers_filter(instance, tool)}

@@ -25,7 +25,12 @@ from tests.support.postgres import PostgresServer, running_postgres
 
 # Seconds. Long enough that a process on a busy machine is not taken for dead, short enough to wait for.
 ACK_WAIT = 5.0
-TIMES = {"MACHETE_ACK_WAIT": str(ACK_WAIT), "MACHETE_HEARTBEAT": "1", "MACHETE_WATCHDOG_BOUND": "3"}
+TIMES = {
+    "MACHETE_ACK_WAIT": str(ACK_WAIT),
+    "MACHETE_HEARTBEAT": "1",
+    "MACHETE_WATCHDOG_BOUND": "3",
+    "MACHETE_LOOK_INTERVAL": "10",
+}
 # A repetition that comes later than this is not known to JetStream any more: the platform itself has to know it.
 FORGETFUL = 2.0
 SEEN = Stream(name="HARNESS", subjects=("harness.>",), max_bytes=256 * MIB)
