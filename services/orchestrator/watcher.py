@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 import structlog
 
 from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
+from libs.contracts.envelope import new_message_id
 from libs.contracts.problems import Failure
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import ServiceStatus, Tool, ToolState
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus, Refused, Unavailable
 from libs.runtime.bus.states import States
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway
@@ -65,17 +66,20 @@ class Watcher:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _glances: asyncio.Queue[Glance] = field(default_factory=asyncio.Queue[Glance])
     _said: dict[str, tuple[int, Shown]] = field(default_factory=dict[str, tuple[int, Shown]])
+    _said_connected: bool = False
+    _loss: tuple[str, EngineLost] | None = None
     _due: dict[str, asyncio.TimerHandle] = field(default_factory=dict[str, asyncio.TimerHandle])
 
     async def run(self) -> None:
         async with self.bus.listening(STATE.filter(), lambda message: self._recorded(message.subject)):
             while True:
                 try:
+                    await self._say_lost()
                     await self._while_connected()
                 except* EngineAway as away:
                     self.reconciler.lost()
-                    await self._lost(str(away.exceptions[0]))
-                except* Unavailable as outage:
+                    self._lost(str(away.exceptions[0]))
+                except* (Unavailable, Refused) as outage:
                     self.version = None
                     log.warning("nobody can be told; everything is looked at again", problem=str(outage.exceptions[0]))
                 await asyncio.sleep(RETRY)
@@ -96,6 +100,7 @@ class Watcher:
         """Everything is looked at anew: what happened while nobody watched is in no event."""
         now = datetime.now(UTC)
         log.info("engine connected", version=version)
+        self._said_connected = True  # also where nobody acknowledges it: it may have been stored
         await self.bus.publish(EVENTS, EngineConnected(engine=self.name, version=version, observed_at=now))
         self.version = version
         async for judged, seen in self._everything():
@@ -142,13 +147,20 @@ class Watcher:
             for recorded in await self.states.all():
                 self._glances.put_nowait(Glance(recorded.tool, AGAIN, ""))
 
-    async def _lost(self, reason: str) -> None:
-        if self.version is None:
-            return
+    def _lost(self, reason: str) -> None:
+        """Takes note of it alone: whoever is to be told may be away as well, and is told in the next turn."""
         self.version = None
-        log.warning("engine lost", reason=reason)
-        lost = EngineLost(engine=self.name, reason=reason, observed_at=datetime.now(UTC))
-        await self.bus.publish(EVENTS, lost)
+        if self._loss is None and self._said_connected:
+            log.warning("engine lost", reason=reason)
+            lost = EngineLost(engine=self.name, reason=reason, observed_at=datetime.now(UTC))
+            self._loss = new_message_id(), lost
+
+    async def _say_lost(self) -> None:
+        """Under one id, however often it is tried: what seemed lost on its way may arrive in the end."""
+        if self._loss is not None:
+            id, lost = self._loss
+            await self.bus.publish(EVENTS, lost, id=id)
+            self._loss, self._said_connected = None, False
 
     def _happened(self, event: EngineEvent) -> None:
         self.reconciler.heard(event)

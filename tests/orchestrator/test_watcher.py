@@ -1,54 +1,130 @@
-"""What was seen of a tool is said again before the stream forgets it."""
+"""The watcher says what it sees for as long as it runs, and runs whatever becomes of the engine and of NATS."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
 
 import pytest
+from nats.js.api import DiscardPolicy
 
-from libs.contracts.engines import EngineConnected, ToolObserved
+from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
+from libs.contracts.envelope import Message
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.subjects import ENGINE, TOOL_ENGINE
-from libs.contracts.tools import ToolRecorded
+from libs.contracts.tools import Tool, ToolRecorded
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.states import States
+from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.reconciler import Reconciler
 from services.orchestrator.watcher import Watcher
 from tests.bus.sketch import tool
+from tests.orchestrator.behaviours import IMAGE
 from tests.orchestrator.fake_engine import FakeContainers, FakeEngine, FakeFeed
-from tests.support.stage import eventually, staged
+from tests.support.stage import Stage, eventually, staged
 
 INSTANCE = "abcdefgh"
+
+
+@dataclass
+class Watched:
+    """An engine in memory with one tool that is known, and a watcher at work."""
+
+    stage: Stage
+    bus: Bus
+    engine: FakeEngine
+    tool: Tool
+    watcher: Watcher
+
+    async def said(self, subject: str) -> list[Message | None]:
+        return [kept.message() async for kept in self.stage.witness.each(EVENTS, subject)]
+
+    async def said_of_the_engine(self) -> list[type]:
+        return [type(each) for each in await self.said(ENGINE.filter())]
+
+    async def said_of_the_tool(self) -> list[ToolObserved]:
+        heard = await self.said(TOOL_ENGINE.build({"tool": self.tool.id}))
+        return [each for each in heard if isinstance(each, ToolObserved)]
+
+
+@asynccontextmanager
+async def watched() -> AsyncGenerator[Watched]:
+    engine, lathe = FakeEngine(), tool("lathe-abcdef", "lathe")
+    containers, feed = FakeContainers(engine, INSTANCE), FakeFeed(engine, INSTANCE)
+    async with staged() as stage:
+        bus = await stage.bus("orchestrator")
+        await bus.publish(STATES, ToolRecorded(tool=lathe.id, fence=1, operation="op-" + "a" * 26, state=lathe))
+        watcher = Watcher(bus, States(bus), containers, feed, Reconciler(bus, containers))
+        watching = asyncio.create_task(watcher.run())
+        try:
+            await eventually(watcher.changed.is_set, "it has looked at everything", 60)
+            yield Watched(stage, bus, engine, lathe, watcher)
+            assert not watching.done(), "the watcher broke"
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_what_does_not_change_is_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the engine having gone or come, and after all that was said before is forgotten."""
     monkeypatch.setattr("services.orchestrator.watcher.SAID_AGAIN", 0.2)
-    engine, lathe = FakeEngine(), tool("lathe-abcdef", "lathe")
-    containers, feed = FakeContainers(engine, INSTANCE), FakeFeed(engine, INSTANCE)
-    async with staged() as stage:
-        bus = await stage.bus("orchestrator")
-        recorded = ToolRecorded(tool=lathe.id, fence=1, operation="op-" + "a" * 26, state=lathe)
-        await bus.publish(STATES, recorded)
-        states = States(bus)
-        watching = asyncio.create_task(Watcher(bus, states, containers, feed, Reconciler(bus, containers)).run())
-
-        async def said() -> list[ToolObserved]:
-            subject = TOOL_ENGINE.build({"tool": lathe.id})
-            heard = [kept.message() async for kept in bus.each(EVENTS, subject)]
-            return [message for message in heard if isinstance(message, ToolObserved)]
+    async with watched() as it:
 
         async def again() -> bool:
-            return any(each.action == "seen again" for each in await said())
+            return any(each.action == "seen again" for each in await it.said_of_the_tool())
 
-        try:
-            await eventually(again, "it is said again")
-            first = await said()
-            assert [each.action for each in first][:1] == ["connected"]
-            async with stage.connected("platform") as platform:
-                await platform.jetstream.purge_stream(EVENTS.name)
-            await eventually(again, "it is said after everything was forgotten")
-            assert (await said())[-1].state == first[0].state
-            connected = [kept.message() async for kept in bus.each(EVENTS, ENGINE.filter())]
-            assert not any(isinstance(message, EngineConnected) for message in connected)
-        finally:
-            watching.cancel()
+        await eventually(again, "it is said again")
+        first = await it.said_of_the_tool()
+        assert [each.action for each in first][:1] == ["connected"]
+        async with it.stage.connected("platform") as platform:
+            await platform.jetstream.purge_stream(EVENTS.name)
+        await eventually(again, "it is said after everything was forgotten")
+        assert (await it.said_of_the_tool())[-1].state == first[0].state
+        assert EngineConnected not in await it.said_of_the_engine()
+
+
+async def test_an_engine_lost_while_nobody_can_be_told_is_told_of_once_somebody_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with watched() as it:
+        monkeypatch.setattr(it.bus, "publish", partial(it.bus.publish, patience=0.2))
+        said = asyncio.Event()
+        monkeypatch.setattr(
+            "services.orchestrator.watcher.log.warning", lambda text, **_: text[:6] == "nobody" and said.set()
+        )
+        await it.stage.server.kill()
+        it.engine.away = True
+        async with asyncio.timeout(60):
+            await said.wait()
+        await it.stage.server.start()
+
+        async def told() -> bool:
+            return await it.said_of_the_engine() == [EngineConnected, EngineLost]
+
+        await eventually(told, "the loss is told", 60)
+        it.engine.away = False
+
+        async def back() -> bool:
+            return await it.said_of_the_engine() == [EngineConnected, EngineLost, EngineConnected]
+
+        await eventually(back, "its return is told", 60)
+
+
+async def test_what_happened_while_the_stream_took_nothing_is_told_when_it_does_again() -> None:
+    """As of a disk that is full."""
+    async with watched() as it, it.stage.connected("platform") as platform:
+        config = (await platform.jetstream.stream_info(EVENTS.name)).config
+        await platform.jetstream.update_stream(config.evolve(max_bytes=1, discard=DiscardPolicy.NEW))
+        await it.watcher.containers.start(ContainerSpec(INSTANCE, it.tool.id, it.tool.release.id, IMAGE))
+        await eventually(lambda: it.watcher.version is None, "it is refused", 60)
+        await platform.jetstream.update_stream(config)
+
+        async def told() -> bool:
+            return [each.services[0].state for each in (await it.said_of_the_tool())[-1:] if each.services] == [
+                "running"
+            ]
+
+        await eventually(told, "it is told that it runs", 60)
