@@ -48,7 +48,10 @@ class Source:
         self._apart = self._before() if part.past is not None else None
 
     async def some(self, most: int) -> list[Entry | Discarded]:
-        """What comes next, if anything is there; at most so many. Raises `Replaced`."""
+        """What comes next, at most so many; nothing only where nothing is there, of which `wake` tells the end.
+
+        Raises `Replaced`.
+        """
         if self._apart is not None:
             return await self._next_of(self._apart, most)
         taken = self._feed.take(self._tap, self.place, most)
@@ -71,7 +74,8 @@ class Source:
             if len(found) == most:
                 return found
         self._apart = None
-        return found
+        # What came while the last of these was told has woken already, and nothing else may come.
+        return found or await self.some(most)
 
     async def _before(self) -> AsyncGenerator[Entry | Discarded]:
         past = self._part.past

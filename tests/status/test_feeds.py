@@ -25,29 +25,34 @@ def entry(sequence: int, tool: str, size: int = 10) -> Entry:
 
 @dataclass
 class Client:
-    """Takes when it likes; where it is behind, reads for itself what was ever stored."""
+    """Sleeps once there was nothing to take, until it is woken; where it is behind, reads what was ever stored."""
 
     keys: frozenset[str]
     place: int = 0
     told: list[int] = field(default_factory=list[int])
     behind: int = 0
     woken: int = 0
+    awake: bool = True
 
     def __post_init__(self) -> None:
         self.tap = Tap(self.keys, self.wake)
 
     def wake(self) -> None:
         self.woken += 1
+        self.awake = True
 
     def take(self, feed: Feed, stored: list[Entry], most: int) -> None:
+        self.awake = False
         taken = feed.take(self.tap, self.place, most)
         if taken is None:
             self.behind += 1
             self.told += [each.sequence for each in stored if each.sequence > self.place and self.wants(each)]
             self.place = max(self.place, feed.head)
             feed.join(self.tap, self.place)
+            self.awake = True
             return
         found, self.place = taken
+        self.awake = bool(found)
         self.told += [each.sequence for each in found]
 
     def wants(self, entry: Entry) -> bool:
@@ -69,14 +74,15 @@ def test_everybody_is_told_all_that_he_wants_once_and_in_order(steps: list[tuple
         feed.join(client.tap, 0)
     for what, number, which in steps:
         if what == "take":
-            clients[int(which)].take(feed, stored, number)
+            if clients[int(which)].awake:
+                clients[int(which)].take(feed, stored, number)
             continue
         for offset in range(number):
             each = entry(feed.head + 1 + offset % 2, TOOLS[(TOOLS.index(which) + offset // 7) % 3])
             stored.append(each)
             feed.put(each)
     for client in clients:
-        while client.tap.first is not None:
+        while client.awake:
             client.take(feed, stored, 50)
         assert client.told == [each.sequence for each in stored if client.wants(each)]
         assert feed.take(client.tap, client.place, 1) == ([], feed.head)
