@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
+from nats.js.api import DiscardPolicy
 
 from libs.contracts.logs import LogChunk
 from libs.contracts.streams import LOGS
@@ -13,7 +15,9 @@ from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Unavailable
 from libs.runtime.bus.logs import HARD, SOFT, Line, LogWriter
 from tests.bus.hub import Hub, on_both_servers
+from tests.bus.losing import lose_answers
 from tests.bus.test_logs import SOURCE, TOOL, chunks
+from tests.support.stage import eventually
 
 AT = "2026-11-21T08:20:18.123456Z"
 WIDE = "x" * 1000
@@ -94,6 +98,40 @@ async def test_an_outage_costs_lines_but_no_memory_and_goes_by(hub: Hub):
     there, missing = counted(await chunks(hub))
     assert len(there) + missing == 20_001
     assert there[-1] == 20_000
+
+
+@pytest.mark.parametrize(
+    "bound",
+    [{"max_msgs": 1, "discard": DiscardPolicy.NEW}, {"max_msg_size": 64}],
+    ids=["full", "of another mind"],
+)
+@on_both_servers
+async def test_a_stream_that_refuses_for_a_while_costs_no_line_there_is_room_for(hub: Hub, bound: dict[str, Any]):
+    """What there is no room for is counted; both go on by themselves as soon as it takes lines again."""
+    tried: list[str] = []
+
+    async def noted(subject: str, payload: bytes) -> bool:
+        tried.append(subject)
+        return False
+
+    writer = LogWriter(hub.witness, TOOL, SOURCE, exclusive=True)
+    await writer.offer(lines(0, 1), 0)
+    await writer.flush()
+    declared = (await hub.witness.jetstream.stream_info(LOGS.name)).config
+    await hub.witness.jetstream.update_stream(declared.evolve(**bound))
+    lose_answers(hub.witness, noted)
+    async with asyncio.timeout(60), writer.writing():
+        await writer.offer(lines(1, 10), None)
+        await eventually(lambda: len(tried) > 1, "a refused chunk is tried again")
+        for number in range(12):
+            await writer.offer(lines(11 + number * 1000, 1000), 0)
+        await hub.witness.jetstream.update_stream(declared)
+        await writer.offer(lines(12_011, 1), None)
+    there, missing = counted(await chunks(hub))
+    assert there[:11] == list(range(11))
+    assert there[-1] == 12_011
+    assert missing > 0
+    assert len(there) + missing == 12_012
 
 
 @pytest.mark.parametrize("count", [60_000])

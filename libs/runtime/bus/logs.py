@@ -18,17 +18,21 @@ from json import dumps
 from json.encoder import encode_basestring
 from typing import NamedTuple
 
+from nats.errors import Error as NatsError
+
 from libs.contracts.envelope import new_message_id, wrapped
 from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Conflict, Kept, Unavailable
+from libs.runtime.bus.connection import Bus, Conflict, Kept, Refused, Unavailable
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)
 
 FLUSH_AFTER = 0.1
+# Seconds before what the stream did not take is tried again.
+RETRY = 0.5
 # Bytes of lines that wait before whoever brings more is held back, and before the oldest are let go of.
 SOFT, HARD = 1024 * 1024, 8 * 1024 * 1024
 LINE_COST = 64
@@ -82,7 +86,7 @@ class LogWriter:
         self._skipped = 0
         self._flushing = asyncio.Lock()
         self._trying: _Attempt | None = None
-        self._broken: Overtaken | None = None
+        self._broken: Exception | None = None
         self._next: int | None = None
         self._sequence = 0
         self._full, self._room = asyncio.Event(), asyncio.Event()
@@ -227,17 +231,29 @@ class LogWriter:
                 await self.flush()
 
     async def _tick(self) -> None:
+        """What the stream does not take now, whatever it says, waits, and is counted if it has to make way."""
+        waits = False
         while True:
             await self._until_due()
             try:
                 if self._pending or self._trying is not None:
                     await self.flush()
-            except Unavailable as outage:
-                log.warning("log lines wait", source=self._source, problem=str(outage))
-            except Overtaken as problem:
-                self._broken = problem
-                self._room.set()
+                waits = False
+            except (Unavailable, Refused, NatsError) as problem:
+                if not waits:
+                    log.warning("log lines wait", tool=self._tool, source=self._source, problem=str(problem))
+                waits = True
+                await asyncio.sleep(RETRY)
+            except Exception as problem:
+                self._break(problem)
                 return
+
+    def _break(self, problem: Exception) -> None:
+        """Whoever brings more is told, instead of waiting for room for ever."""
+        if not isinstance(problem, Overtaken):
+            log.error("writing lines broke", tool=self._tool, source=self._source, exc_info=problem)
+        self._broken = problem
+        self._room.set()
 
     async def _until_due(self) -> None:
         self._full.clear()
