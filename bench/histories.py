@@ -1,8 +1,13 @@
-"""What happened to tools that never were: events as the platform tells them, for cases that need many."""
+"""What happened to tools that never were: events as the platform tells them, for cases that need many.
+
+As a program, `python -m bench.histories URL USER TOOLS EACH` tells the lives of so many tools as fast as it can.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,9 +21,10 @@ from libs.contracts.principals import Principal
 from libs.contracts.releases import Release, Source, release_id
 from libs.contracts.streams import EVENTS
 from libs.contracts.tools import ServiceStatus, Tool, ToolState
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, connect
 
 AT_ONCE = 128
+PASSWORD = "BENCH_PASSWORD"
 BY = Principal(kind="user", name="bench", role="admin")
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -90,3 +96,13 @@ async def tell(bus: Bus, events: Sequence[Message]) -> int:
     for start in range(0, len(events), AT_ONCE):
         await asyncio.gather(*(bus.publish(EVENTS, event) for event in events[start : start + AT_ONCE]))
     return len(events)
+
+
+async def _main(url: str, user: str, tools: str, each: str) -> None:
+    told = lives([tool(f"bench-{number}") for number in range(int(tools))], int(each))
+    async with connect(url, user=user, password=os.environ[PASSWORD], service=user, source=f"{user}/bench") as bus:
+        await tell(bus, told)
+
+
+if __name__ == "__main__":
+    asyncio.run(_main(*sys.argv[1:]))
