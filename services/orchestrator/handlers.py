@@ -208,8 +208,18 @@ class StartBuilt:
             raise
         except asyncio.CancelledError:
             if datetime.now(UTC) >= operation.deadline:
-                await self._stop(task, operation)
+                await self._stop_when_it_can_be(task, operation)
             raise
+
+    async def _stop_when_it_can_be(self, task: StartRelease, operation: Operation) -> None:
+        """Waits for an engine that is away, for as long as its owner waits for the answer."""
+        while not operation.lapsed():
+            await operation.guard()
+            try:
+                return await self._stop(task, operation)
+            except Away as away:
+                await operation.say(f"waiting to clean up: {away}")
+                await asyncio.sleep(operation.timing.retry)
 
     async def _stop(self, task: StartRelease, operation: Operation) -> None:
         with _awaiting_engine():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
+import pytest
+
 from libs.contracts.operations import OperationStarted
 from libs.contracts.streams import TASKS
 from libs.contracts.tasks import StartRelease
@@ -46,7 +48,9 @@ class NeverReady:
         return True
 
 
-async def test_what_came_up_but_not_in_time_is_stopped_again() -> None:
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away"])
+async def test_what_came_up_but_not_in_time_is_stopped_again_and_not_started_once_more(away: bool) -> None:
+    """An engine that is away by then is waited for."""
     engine, install = FakeEngine(), sketch.install("lathe", start=True)
     containers, tool = FakeContainers(engine, INSTANCE), sketch.tool(install.tool, "lathe")
     runners: Mapping[str, Runner] = {"container": NeverReady(containers)}
@@ -65,6 +69,9 @@ async def test_what_came_up_but_not_in_time_is_stopped_again() -> None:
         working = asyncio.create_task(TaskWorker(bus, TASKS.consumers[0], handlers, Timing()).run())
         try:
             await eventually(lambda: bool(engine.of(INSTANCE)), "it comes up", 60)
+            engine.away = away
+            await eventually(lambda: "stop" in engine.calls, "it is to be stopped", 60)
+            engine.away = False
 
             async def is_answered() -> bool:
                 return await answered(bus, task) is not None
@@ -78,3 +85,4 @@ async def test_what_came_up_but_not_in_time_is_stopped_again() -> None:
     assert answer.error is not None
     assert answer.error.code == "deadline_exceeded"
     assert [each.state for each in engine.of(INSTANCE)] == ["exited"]
+    assert engine.calls.count("start") == 1

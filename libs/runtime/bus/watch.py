@@ -22,7 +22,7 @@ async def under_watch(act: Callable[[], Awaitable[Result]], operation: Operation
     """What `act` returns or raises; or, after it has been broken off, why: `CancelSeen`, `FencedOff`,
     `DeadlinePassed` or `Interrupted`.
 
-    `Away` is answered by calling it again, until one of these ends it.
+    `Away` is answered by calling it again, until one of these ends it: what is broken off may clean up, and no more.
     """
     work = asyncio.ensure_future(_persistently(act, operation))
     watches = {asyncio.create_task(_broken_off(operation)), asyncio.create_task(_fallen_silent(operation))}
@@ -44,6 +44,8 @@ async def _persistently(act: Callable[[], Awaitable[Result]], operation: Operati
         try:
             return await act()
         except Away as away:
+            if (work := asyncio.current_task()) is not None and work.cancelling():
+                raise  # it was cleaning up, and nobody watches it any more
             await operation.say(f"waiting: {away}")
             await asyncio.sleep(operation.timing.retry)
 
