@@ -43,6 +43,8 @@ STILL_COPYING = (10158, 10164)
 STORE_REFUSED = 10077
 # Seconds for one try; it is made again for as long as the caller has patience.
 TIMEOUT = 2.0
+# The server, or whoever was asked, is not there; or so much waits for it already that there is no room for more.
+NO_ANSWER = (NatsTimeout, NoRespondersError, OutboundBufferLimitError)
 # Seconds, longer than a dead connection stays unnoticed.
 _FLUSH_PATIENCE = 300
 
@@ -177,7 +179,7 @@ class Bus:
                 if problem.code != 503 and problem.err_code not in STILL_COPYING:
                     raise
                 cause: Exception = problem
-            except (NatsTimeout, NoRespondersError, OutboundBufferLimitError) as problem:
+            except NO_ANSWER as problem:
                 cause = problem
             if asyncio.get_running_loop().time() >= give_up:
                 self._count(stream, "unavailable")
@@ -223,7 +225,7 @@ class Bus:
                 return _kept(await self._replies.ask(subject, payload, TIMEOUT))
             except NotFoundError:
                 return None
-            except (NatsTimeout, NoRespondersError, APIError) as problem:
+            except (*NO_ANSWER, APIError) as problem:
                 if isinstance(problem, APIError) and problem.code != 503:
                     raise
                 if asyncio.get_running_loop().time() >= give_up:
@@ -235,7 +237,7 @@ class Bus:
         payload = envelop(question, self.source).encode()
         try:
             reply = await self.nats.request(question.subject, payload, timeout=patience)
-        except (NatsTimeout, NoRespondersError) as problem:
+        except NO_ANSWER as problem:
             service = QUERY.parse(question.subject)["service"]
             raise Unavailable(f"the {service} service does not answer; is it running?") from problem
         answer = Answer[result].model_validate_json(reply.data)

@@ -6,14 +6,11 @@ import json
 import re
 from dataclasses import dataclass
 
-from nats.errors import NoRespondersError
-from nats.errors import TimeoutError as NatsTimeout
-
 from libs.contracts.envelope import Undecodable, decode
 from libs.contracts.letters import DeadLetter
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import TIMEOUT, Bus, Kept, Unavailable
+from libs.runtime.bus.connection import NO_ANSWER, TIMEOUT, Bus, Kept, Unavailable
 
 _ID = re.compile(r"dl-([1-9][0-9]{0,17})")
 
@@ -63,7 +60,7 @@ class KeptLetters:
         asked = json.dumps({"seq": kept.sequence}).encode()
         try:
             reply = await self._bus.nats.request(f"$JS.API.STREAM.MSG.DELETE.{DEAD_LETTERS.name}", asked, TIMEOUT)
-        except (NatsTimeout, NoRespondersError) as problem:
+        except NO_ANSWER as problem:
             raise Unavailable(f"no answer from JetStream within {TIMEOUT:g} s: {problem!r}") from problem
         error = json.loads(reply.data).get("error")
         if error is None:

@@ -29,7 +29,9 @@ class Replies:
         self._listening = asyncio.Lock()
 
     async def ask(self, subject: str, payload: bytes, timeout: float, headers: dict[str, str] | None = None) -> bytes:
-        """The answer. Raises nats-py's `TimeoutError` after `timeout` seconds, `NoRespondersError` at once."""
+        """The answer. Raises nats-py's `TimeoutError` after `timeout` seconds, `NoRespondersError` at once, and
+        `OutboundBufferLimitError` where so much waits for a connection that there is no room for more.
+        """
         if not self._inbox:
             await self._listen()
         loop = asyncio.get_running_loop()
