@@ -60,12 +60,12 @@ class Watch:
             raise Replaced(self.broken)
         if not board.ready or self._seen == board.version:
             return ()
-        if self._seen is not None:
+        if self._seen is not None and self._seen >= board.forgotten:
             found = board.since_version(self._seen, self.wanted)
-        elif position is None or position < board.begun:
-            found = board.whole(self.wanted)
-        else:
+        elif self._seen is None and position is not None and position >= board.begun:
             found = board.since_position(position, self.wanted)
+        else:
+            found = board.whole(self.wanted)
         self._seen = board.version
         if not found:
             return ()
@@ -78,7 +78,7 @@ class Watch:
 class Board:
     """`position` is the event up to which it holds, `begun` the first from which on it knows what changed when.
 
-    `ready`: it may be shown.
+    Of removals up to the version `forgotten` it may know nothing any more. `ready`: it may be shown.
     """
 
     tables: Tables
@@ -86,6 +86,7 @@ class Board:
     version: int = 0
     position: int = 0
     begun: int = 0
+    forgotten: int = 0
     ready: bool = False
     _known: bool = False
     _breaks: int = 0
@@ -208,8 +209,10 @@ class Board:
                 watch.wake()
 
     def _forget_the_gone(self) -> None:
-        gone = [id for id, shown in self._shown.items() if shown.text is None]
-        for id in gone[: max(0, len(gone) - MOST_GONE)]:
+        """The oldest first. Whoever has not seen them by now is shown the whole, as one who comes back later is."""
+        gone = sorted((shown.version, id) for id, shown in self._shown.items() if shown.text is None)
+        for version, id in gone[: max(0, len(gone) - MOST_GONE)]:
+            self.forgotten = version
             self.begun = max(self.begun, self._shown.pop(id).position + 1)
 
     def whole(self, wanted: frozenset[str] | None) -> list[str]:

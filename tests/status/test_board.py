@@ -14,6 +14,7 @@ from sqlalchemy import update
 from libs.contracts.envelope import Message
 from libs.contracts.tools import ToolState
 from libs.runtime.bus.reader import Replaced
+from services.status import board
 from services.status.adapters.rows import SHOWN
 from services.status.adapters.tables import DatabaseTables
 from services.status.board import Board, Watch
@@ -49,6 +50,13 @@ class Scene:
         for name in names:
             operation = Operation(name=name)
             last = await self.happen(operation.accepted(), operation.started(), operation.succeeded(2, tool(name)))
+        return last
+
+    async def remove(self, *names: str) -> int:
+        last = 0
+        for name in names:
+            operation, fence = Operation("uninstall", name), self.progress.position + 2
+            last = await self.happen(operation.accepted(), operation.started(), operation.succeeded(fence, None))
         return last
 
 
@@ -133,3 +141,38 @@ async def test_while_nobody_watches_nothing_is_read_and_who_comes_then_sees_what
         assert at == last + 2
         assert [(each["name"], each["state"]) for each in body["tools"]] == [("one", "degraded")]
         assert body["whole"] is False
+
+
+async def test_a_removal_is_told_however_many_were_before_it(
+    tables: DatabaseTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "MOST_GONE", 1)
+    async with staged(tables) as scene:
+        with scene.board.watched(None, lambda: None) as watch:
+            await news(watch)
+            for name in "abc":
+                await scene.install(name)
+                await news(watch)
+            for name in "cba":
+                await scene.remove(name)
+                _, body = await news(watch)
+                assert (body["whole"], body["gone"]) == (False, [tool_named(name)])
+
+
+async def test_who_missed_more_removals_than_are_remembered_is_shown_what_is_left(
+    tables: DatabaseTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(board, "MOST_GONE", 1)
+    async with staged(tables) as scene:
+        await scene.install("a", "b", "c", "d")
+        with scene.board.watched(None, lambda: None) as slow, scene.board.watched(None, lambda: None) as prompt:
+            await news(slow)
+            await news(prompt)
+            for name in "ab":
+                last = await scene.remove(name)
+                await news(prompt)
+            at, body = await news(slow)
+            assert (at, body["whole"], names(body)) == (last, True, ["c", "d"])
+            await scene.remove("c")
+            _, body = await news(slow)
+            assert (body["whole"], body["gone"]) == (False, [tool_named("c")])
