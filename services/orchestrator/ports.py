@@ -202,9 +202,14 @@ class Feed(Protocol):
         """The engine's version."""
         ...
 
-    def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
-        """Events of our containers from now on, or from `since` (nanoseconds, that instant included).
+    async def now(self) -> int:
+        """What its clock shows, in nanoseconds since 1970: its events and logs have their times by that one."""
+        ...
 
+    def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
+        """Events of our containers from now on, and before them those since an instant by the engine's clock.
+
+        The instant (nanoseconds) is included. From now on means all, even where that clock is set back meanwhile.
         The engine remembers only its last few hundred events and forgets them when it restarts, so observe
         all tools after each connection. Raises EngineAway when the engine is gone.
         """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -85,7 +84,7 @@ class Watcher:
                 await asyncio.sleep(RETRY)
 
     async def _while_connected(self) -> None:
-        since = time.time_ns()
+        since = await self.feed.now()
         version = await self.feed.ping()
         await self._connected(version)
         async with asyncio.TaskGroup() as group:

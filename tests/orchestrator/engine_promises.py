@@ -292,6 +292,22 @@ class FeedPromises:
             assert await anext(again) == started
             assert (await until(again, "die")).exit_code is not None
 
+    async def test_what_happens_is_told_whatever_the_instant_that_was_asked_for(self, rig: Rig):
+        """As to one who asked before the engine's clock was set back."""
+        async with aclosing(rig.feed.events(await rig.feed.now() + 3_600 * 10**9)) as events:
+            coming = asyncio.ensure_future(until(events, "die"))
+            while not coming.done():
+                await rig.containers.start(rig.spec(command=SLEEPS))
+                await rig.containers.stop(WEB, timeout=0)
+                await asyncio.wait({coming}, timeout=0.2)
+            assert (await coming).tool == WEB
+
+    async def test_the_engine_s_events_have_their_times_by_the_clock_that_it_shows(self, rig: Rig):
+        before = await rig.feed.now()
+        async with aclosing(rig.feed.events(before)) as events:
+            await rig.containers.prepare(rig.spec())
+            assert before <= (await until(events, "create")).time <= await rig.feed.now()
+
     async def test_a_log_is_followed_from_its_beginning_and_while_it_is_written(self, rig: Rig):
         placed = await rig.containers.start(rig.spec(command=PRINTS))
         async with aclosing(rig.feed.follow_logs(placed.container_id)) as batches:

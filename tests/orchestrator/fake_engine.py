@@ -61,7 +61,10 @@ class FakeContainer:
 
 
 class FakeEngine:
-    """`away` makes every call fail, as if the engine were gone. `calls` are the names of all calls made."""
+    """`away` makes every call fail, as if the engine were gone. `calls` are the names of all calls made.
+
+    `ahead` is by how many nanoseconds its clock differs from ours.
+    """
 
     def __init__(self) -> None:
         self.containers: list[FakeContainer] = []
@@ -70,6 +73,7 @@ class FakeEngine:
         self.behaviours: dict[str, Behaviour] = {}
         self.history: list[tuple[str, EngineEvent]] = []
         self.calls: list[str] = []
+        self.ahead = 0
         self._away = False
         self._changed = asyncio.Event()
         self._made = 0
@@ -140,9 +144,12 @@ class FakeEngine:
 
     def happened(self, container: FakeContainer, action: str, exit_code: int | None = None) -> None:
         spec = container.spec
-        event = EngineEvent(container.id, spec.name, spec.tool, APP, action, time.time_ns(), exit_code)
+        event = EngineEvent(container.id, spec.name, spec.tool, APP, action, self.now(), exit_code)
         self.history.append((spec.instance, event))
         self._tell()
+
+    def now(self) -> int:
+        return time.time_ns() + self.ahead
 
     async def next_change(self) -> None:
         await self._changed.wait()
@@ -273,13 +280,19 @@ class FakeFeed:
         self.engine.called("ping")
         return "26.1.5-fake"
 
+    async def now(self) -> int:
+        self.engine.called("now")
+        return self.engine.now()
+
     async def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
-        told = 0 if since is not None else len(self.engine.history)
+        told = len(self.engine.history)
+        if since is not None:
+            told = next((n for n, (_, event) in enumerate(self.engine.history) if event.time >= since), told)
         while True:
             self.engine.called("events")
             for instance, event in self.engine.history[told:]:
                 told += 1
-                if instance == self.instance and event.time >= (since or 0):
+                if instance == self.instance:
                     yield event
             if told == len(self.engine.history):
                 await self.engine.next_change()

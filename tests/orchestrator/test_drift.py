@@ -203,6 +203,14 @@ def test_the_gaps_between_tries_grow_while_it_keeps_failing():
     assert max(gaps) <= 100
 
 
+def test_a_clock_that_is_set_back_puts_no_try_off():
+    for ago in (-10, -86_400):
+        it = found(a_tool(repairs=tried(3, ago, problem="No.")), app("exited", 1))
+        assert it.due is not None
+        assert it.due - NOW <= 2 * timedelta(seconds=BACKOFF.pause(3, 0))
+    assert it.due == NOW
+
+
 def test_a_tool_that_has_stayed_up_begins_anew():
     soon, later = (found(a_tool(repairs=tried(5, ago)), app("exited", 1)) for ago in (599, 601))
     assert (soon.tries, later.tries) == (5, 0)

@@ -51,8 +51,10 @@ class Watched:
 
 
 @asynccontextmanager
-async def watched() -> AsyncGenerator[Watched]:
+async def watched(ahead: int = 0) -> AsyncGenerator[Watched]:
+    """`ahead`: nanoseconds by which the engine's clock is."""
     engine, lathe = FakeEngine(), tool("lathe-abcdef", "lathe")
+    engine.ahead = ahead
     containers, feed = FakeContainers(engine, INSTANCE), FakeFeed(engine, INSTANCE)
     async with staged() as stage:
         bus = await stage.bus("orchestrator")
@@ -128,3 +130,17 @@ async def test_what_happened_while_the_stream_took_nothing_is_told_when_it_does_
             ]
 
         await eventually(told, "it is told that it runs", 60)
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+async def test_an_engine_is_heard_whatever_its_clock_shows_and_when_it_is_set_back(ahead: int) -> None:
+    async with watched(ahead * 10**9) as it:
+
+        async def told(action: str) -> bool:
+            return any(each.action == action for each in await it.said_of_the_tool())
+
+        await it.watcher.containers.start(ContainerSpec(INSTANCE, it.tool.id, it.tool.release.id, IMAGE))
+        await eventually(lambda: told("start"), "its start is told")
+        it.engine.ahead -= 3600 * 10**9
+        it.engine.end(it.engine.of(INSTANCE)[0], 1)
+        await eventually(lambda: told("die"), "its end is told")

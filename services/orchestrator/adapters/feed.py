@@ -1,7 +1,6 @@
 """What the engine says by itself: its events, and what containers print."""
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any
 from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.domain.engine_events import ACTIONS, EngineEvent, parse_event
 from services.orchestrator.domain.failures import EngineAway
-from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogReader
+from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogReader, nanoseconds
 from services.orchestrator.domain.log_frames import since as engine_time
 from services.orchestrator.domain.names import containers_filter
 from services.orchestrator.ports import AT_LEISURE, Pace
@@ -36,6 +35,10 @@ class DockerFeed:
         answer = await self.engine.call("GET", "/version", patience=self.ping_patience)
         return str(answer["Version"])
 
+    async def now(self) -> int:
+        answer = await self.engine.call("GET", "/info", patience=self.ping_patience)
+        return nanoseconds(answer["SystemTime"])
+
     async def events(self, since: int | None = None) -> AsyncGenerator[EngineEvent, None]:
         filters = {"type": ["container"], "event": list(ACTIONS), **containers_filter(self.instance, self.tool)}
         query: dict[str, Any] = {"filters": filters}
@@ -43,8 +46,7 @@ class DockerFeed:
             query["since"] = engine_time(since)
         async with aclosing(self._alive("/events", query)) as answers:
             async for answer in answers:
-                event = parse_event(answer)
-                if event is not None and (since is None or event.time >= since):
+                if (event := parse_event(answer)) is not None:
                     yield event
         raise EngineAway("The Docker Engine ended its event stream: it is shutting down.")
 
@@ -73,7 +75,7 @@ class DockerFeed:
     async def ends(self, container_id: str, since: int) -> list[tuple[int, int]]:
         """When it ended since then (nanoseconds, ascending) and with which code, as far as the engine remembers."""
         filters = {"container": [container_id], "event": ["die"]}
-        query: Query = {"since": engine_time(since), "until": engine_time(time.time_ns()), "filters": filters}
+        query: Query = {"since": engine_time(since), "until": engine_time(await self.now()), "filters": filters}
         async with aclosing(self.engine.json_lines("/events", query)) as events:
             found = [(event["timeNano"], event["Actor"]["Attributes"]["exitCode"]) async for event in events]
         return sorted((int(time), int(code)) for time, code in found)

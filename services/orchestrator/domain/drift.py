@@ -148,7 +148,9 @@ def _due(tool: Tool, cause: Cause, now: datetime, undone: int, repairs: Repairs 
     if repairs is None:
         return Drift(cause, now, undone=undone)
     jitter = hashlib.sha256(f"{tool.id} {repairs.last.isoformat()}".encode()).digest()[0] / 255
-    due = repairs.last + timedelta(seconds=backoff.pause(repairs.tries, jitter))
+    pause = timedelta(seconds=backoff.pause(repairs.tries, jitter))
+    # A last one that is far ahead was made before the clock was set back: how long ago, nobody knows any more.
+    due = now if repairs.last - now > pause else repairs.last + pause
     said = f"It could not be started again: {repairs.problem.rstrip('.')}." if repairs.problem else ""
     if due > now:
         said = f"{said} Try {repairs.tries + 1} to start it again follows at {due:%H:%M:%S} UTC.".strip()
