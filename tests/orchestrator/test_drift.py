@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from types import MappingProxyType
@@ -211,11 +212,44 @@ def test_a_clock_that_is_set_back_puts_no_try_off():
     assert it.due == NOW
 
 
+def after(run: float, **more: Any) -> ServiceObservation:
+    """One that ended just now, having run for so many seconds."""
+    return app("exited", 1, started_at=NOW - timedelta(seconds=run), finished_at=NOW, **more)
+
+
 def test_a_tool_that_has_stayed_up_begins_anew():
-    soon, later = (found(a_tool(repairs=tried(5, ago)), app("exited", 1)) for ago in (599, 601))
+    tool = a_tool(repairs=tried(5, 10**6))
+    soon, later = (found(tool, after(run)) for run in (599, 601))
     assert (soon.tries, later.tries) == (5, 0)
     assert later.due is not None
     assert later.due <= NOW
+
+
+def test_a_stack_has_stayed_up_as_long_as_what_ended_first():
+    stack = a_tool(services={"web": 1, "db": 1}, repairs=tried(5, 10**6))
+    assert found(stack, after(10**5, name="web"), after(5, name="db")).tries == 5
+    assert found(stack, after(10**5, name="web"), app(name="db")).tries == 0
+
+
+def test_one_that_is_gone_has_stayed_up_if_it_was_seen_to_be_gone_later_than_by_the_pause_alone():
+    pause = BACKOFF.pause(5, 0)
+    assert [found(a_tool(repairs=tried(5, 600 + ago))).tries for ago in (pause - 1, pause + 1)] == [5, 0]
+
+
+@pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "ended"])
+def test_a_tool_that_falls_a_second_after_each_start_is_started_no_more_than_48_times_a_day(is_gone: bool):
+    """By the defaults, and after those of the beginning; looked at whenever something happens, or is due."""
+    tool, now, starts = a_tool(), NOW, list[datetime]()
+    while now < NOW + timedelta(days=2):
+        fallen = () if is_gone else (replace(after(1), started_at=now - timedelta(seconds=1), finished_at=now),)
+        it = drift(tool, Observation(tool.id, fallen, now), set(), Backoff())
+        assert it is not None
+        assert it.due is not None
+        starts.append(max(now, it.due))
+        tool = tool.model_copy(update={"repairs": Repairs(tries=it.tries + 1, last=starts[-1])})
+        now = starts[-1] + timedelta(seconds=1)
+    second_day = [each for each in starts if each > NOW + timedelta(days=1)]
+    assert len(second_day) <= 48 / 0.8  # a fifth of each pause may be taken away
 
 
 def test_one_that_could_not_be_started_has_not_stayed_up():

@@ -24,7 +24,8 @@ DOWN = ("missing", "created", "exited", "dead")
 class Backoff:
     """Seconds. After the first try the next one waits `first`, then twice as long each time, `most` at the longest.
 
-    A tool that has stayed up for `settled` begins anew.
+    A tool that has stayed up for `settled` begins anew. A container that is gone tells nobody how long it ran: of that
+    one it is taken for granted once a pause has passed besides.
     """
 
     first: float = 10.0
@@ -60,7 +61,7 @@ def drift(tool: Tool, seen: Observation, by_hand: Collection[str], backoff: Back
     if tool.desired != "running" or is_at_work(seen):
         return None
     down = [each for each in services if each.state in DOWN and not each.job]
-    repairs = _counted(tool.repairs, seen.observed_at, backoff)
+    repairs = _counted(tool.repairs, down, seen.observed_at, backoff)
     cause = _cause(services, down, repairs)
     if cause is None:
         return None
@@ -96,11 +97,22 @@ def judged(tool: Tool, seen: Observation, found: Drift | None) -> Tool:
     return shown.model_copy(update={"state": state, "reason": reason, "since": since})
 
 
-def _counted(repairs: Repairs | None, now: datetime, backoff: Backoff) -> Repairs | None:
+def _counted(
+    repairs: Repairs | None, down: Sequence[ServiceObservation], now: datetime, backoff: Backoff
+) -> Repairs | None:
     """Tries do not count any more once a tool has stayed up; what somebody did by hand is not forgotten by that."""
-    if repairs is None or repairs.problem is not None or (now - repairs.last).total_seconds() < backoff.settled:
+    if repairs is None or repairs.problem is not None or not _stayed_up(repairs, down, now, backoff):
         return repairs
     return repairs.model_copy(update={"tries": 0})
+
+
+def _stayed_up(repairs: Repairs, down: Sequence[ServiceObservation], now: datetime, backoff: Backoff) -> bool:
+    """Since the last start. Time alone does not tell: the pauses come to be as long as what is to be stayed up for."""
+    runs = [each.ran_for for each in down if each.ran_for is not None]
+    if runs and len(runs) == len(down):
+        return min(runs) >= backoff.settled
+    since = (now - repairs.last).total_seconds()
+    return since >= backoff.settled + backoff.pause(repairs.tries, 0)
 
 
 def _cause(

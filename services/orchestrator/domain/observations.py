@@ -33,6 +33,14 @@ class ServiceObservation:
     job: bool = False
     retries: bool = False
     service: str = ""
+    finished_at: datetime | None = None
+
+    @property
+    def ran_for(self) -> float | None:
+        """Seconds of its last run; None while it runs, and where the engine does not know."""
+        if self.started_at is None or self.finished_at is None or self.finished_at < self.started_at:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
 
     @property
     def belongs_to(self) -> str:
@@ -76,6 +84,7 @@ def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
         job=bool(labels.get(names.LABEL_JOB)),
         retries=bool(labels.get(names.LABEL_RETRIES)),
         service=labels.get(names.LABEL_SERVICE) or names.APP,
+        finished_at=_instant(state.get("FinishedAt")) if status in ("exited", "dead") else None,
     )
 
 
