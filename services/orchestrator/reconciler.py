@@ -13,11 +13,12 @@ import structlog
 
 from libs.contracts.engines import ToolObserved
 from libs.contracts.names import new_operation_id
+from libs.contracts.operations import OperationCancelled, OperationFailed
 from libs.contracts.principals import Principal
 from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.subjects import TOOL_ENGINE, lane
-from libs.contracts.tools import Repair, StartTool, Tool
+from libs.contracts.tools import Repair, Repairs, StartTool, Tool
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.records import Records
@@ -43,6 +44,18 @@ class Judged:
     shown: Tool
     drift: Drift | None
     by_hand: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Starts that were asked for as of one record of a tool and never touched it; the id of the next one.
+
+    `is_known`: that one was asked for too, and is on its way, or has made a newer record.
+    """
+
+    in_vain: tuple[OperationFailed | OperationCancelled, ...]
+    operation: str
+    is_known: bool
 
 
 @dataclass
@@ -102,6 +115,9 @@ class Reconciler:
         if tool.repairs is not None:  # what was noted before the last repair is what that was for
             by_hand = self._by_hand[tool.id] = {each: at for each, at in by_hand.items() if at >= fence}
         found = drift(tool, seen, by_hand, self.backoff)
+        if found is not None and found.due is not None:
+            tool = _as_tried(tool, (await self._asked(tool.id, fence)).in_vain)
+            found = drift(tool, seen, by_hand, self.backoff)
         self._count(tool.id, found)
         if found is None and not is_at_work(seen):
             self._by_hand.pop(tool.id, None)
@@ -127,13 +143,17 @@ class Reconciler:
         return dict.fromkeys(said.by_hand, said.judged_by) if isinstance(said, ToolObserved) else {}
 
     async def act(self, it: Judged, seen: Observation) -> None:
-        """Asks for a start if one is due and nobody is at work on the tool. Once for each record of it."""
+        """Asks for a start if one is due and nobody is at work on the tool.
+
+        Once for each record of it, and again where that came to an end which left no newer record.
+        """
         due = it.drift.due if it.drift is not None else None
         if it.drift is None or due is None or due > seen.observed_at or await self._busy(it.tool.id):
             return
-        operation = new_operation_id(SELF.label, f"repair.{it.tool.id}.{it.fence}")
-        if (await Records(self.bus).read(it.tool.id, operation)).entries:
+        asked = await self._asked(it.tool.id, it.fence)
+        if asked.is_known:
             return
+        operation = asked.operation
         repair = Repair(judged_by=it.fence, tries=it.drift.tries + 1, undone=it.drift.undone)
         command = StartTool(
             tool=it.tool.id,
@@ -151,6 +171,17 @@ class Reconciler:
         if not stored.duplicate:
             metrics.repairs.labels(it.drift.cause).inc()
             log.warning("starting a tool that should run", tool=it.tool.id, cause=it.drift.cause, attempt=repair.tries)
+
+    async def _asked(self, tool: str, fence: int) -> Asked:
+        """Each id follows from the record and from how many came to nothing before: all replicas find the same."""
+        in_vain: list[OperationFailed | OperationCancelled] = []
+        while True:
+            nth = f".{len(in_vain)}" if in_vain else ""
+            operation = new_operation_id(SELF.label, f"repair.{tool}.{fence}{nth}")
+            record = await Records(self.bus).read(tool, operation)
+            if not isinstance(record.ended, OperationFailed | OperationCancelled) or record.ended.effect != "none":
+                return Asked(tuple(in_vain), operation, bool(record.entries))
+            in_vain.append(record.ended)
 
     async def clear(self, tool: str) -> None:
         """Removes what is still there of a tool that is known to be gone: what was on its way as it was removed.
@@ -188,3 +219,13 @@ class Reconciler:
         standings = list(self._standing.values())
         for standing in ("waiting", "left"):
             metrics.drifted.labels(standing).set(standings.count(standing))
+
+
+def _as_tried(tool: Tool, in_vain: tuple[OperationFailed | OperationCancelled, ...]) -> Tool:
+    """With what its record would tell of starts that ended before they touched it."""
+    for ended in in_vain:
+        cancelled = isinstance(ended, OperationCancelled)
+        before = tool.repairs or Repairs(tries=0, last=ended.ended_at)
+        about = {"tries": before.tries + 1, "last": ended.ended_at, "problem": ended.error.message, "left": cancelled}
+        tool = tool.model_copy(update={"repairs": before.model_copy(update=about)})
+    return tool

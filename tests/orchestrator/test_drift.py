@@ -237,7 +237,7 @@ def test_one_that_is_gone_has_stayed_up_if_it_was_seen_to_be_gone_later_than_by_
 
 
 @pytest.mark.parametrize("is_gone", [True, False], ids=["gone", "ended"])
-def test_a_tool_that_falls_a_second_after_each_start_is_started_no_more_than_48_times_a_day(is_gone: bool):
+def test_a_tool_that_falls_a_second_after_each_start_is_started_hardly_more_than_48_times_a_day(is_gone: bool):
     """By the defaults, and after those of the beginning; looked at whenever something happens, or is due."""
     tool, now, starts = a_tool(), NOW, list[datetime]()
     while now < NOW + timedelta(days=2):

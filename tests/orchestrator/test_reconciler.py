@@ -12,6 +12,8 @@ import pytest
 
 from libs.contracts.engines import ToolObserved
 from libs.contracts.manifest_values import Restart
+from libs.contracts.operations import OperationCancelled, OperationEnded, OperationFailed
+from libs.contracts.problems import Problem
 from libs.contracts.streams import COMMANDS, EVENTS, STATES
 from libs.contracts.subjects import TOOL_ENGINE, lane
 from libs.contracts.tools import Repairs, StartTool, Tool, ToolRecorded, ToolState
@@ -141,6 +143,51 @@ async def test_who_looks_later_asks_for_nothing_that_was_asked_for(place: Place)
     async with place.watched():
         await place.looked_over()
         assert not await place.asked(tool)
+
+
+def never_begun(command: StartTool, kind: type[OperationFailed] | type[OperationCancelled], why: str) -> OperationEnded:
+    """The end of one that touched nothing: the tool's record stays as it was."""
+    error = Problem(code="given_up", message=why)
+    about = {"operation": command.operation, "tool": command.tool, "fence": 0}
+    return kind(**about, effect="none", ended_at=datetime.now(UTC), error=error)
+
+
+async def test_a_start_that_was_cancelled_before_it_began_is_left_and_this_is_said(place: Place) -> None:
+    tool = await place.tool()
+    place.engine.end(place.container(), 1)
+    async with place.watched():
+        command = await place.is_asked(tool)
+        records = Records(await place.stage.bus("orchestrator"))
+        record = await records.append(Record(), accepted(command))
+        await records.append(record, never_begun(command, OperationCancelled, "Cancelled by user:ann."))
+        async with place.stage.connected("platform") as platform:
+            await platform.jetstream.purge_stream(COMMANDS.name)
+        await place.shows(tool, "Starting it again was cancelled, so it is left so: start it again, or stop it.")
+        await place.looked_over()
+        assert not await place.asked(tool)
+
+
+async def test_a_start_that_was_given_up_is_asked_for_again_after_its_pause(place: Place) -> None:
+    place.backoff = Backoff(first=1.0)
+    tool = await place.tool()
+    place.engine.end(place.container(), 1)
+    async with place.watched(replicas=2):
+        first = await place.is_asked(tool)
+        records = Records(await place.stage.bus("orchestrator"))
+        record = await records.append(Record(), accepted(first))
+        given_up = never_begun(first, OperationFailed, "Given up after 6 attempts.")
+        await records.append(record, given_up)
+        async with place.stage.connected("platform") as platform:
+            await platform.jetstream.purge_stream(COMMANDS.name)
+        await place.shows(tool, "Given up after 6 attempts. Try 2 to start it again follows at")
+        again = await place.is_asked(tool)
+        waited = datetime.now(UTC) - given_up.ended_at
+        await place.looked_over()
+        assert len(await place.asked(tool)) == 1
+    assert again.operation != first.operation
+    assert waited >= timedelta(seconds=place.backoff.pause(1, 1.0))
+    assert again.repair is not None
+    assert (again.repair.judged_by, again.repair.tries) == (1, 2)
 
 
 async def test_while_somebody_is_at_work_on_the_tool_nothing_is_asked_for(place: Place) -> None:
