@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from libs.contracts.operations import OperationSucceeded
 from libs.contracts.streams import COMMANDS
 from tests.bus.hub import Hub, on_both_servers
@@ -76,6 +78,15 @@ async def test_workers_go_on_after_nats_was_away_for_longer_than_they_are_truste
 
 @on_both_servers
 async def test_a_deleted_consumer_is_made_again_as_it_was_declared(hub: Hub):
+    await consumer_deleted_and_made_again(hub)
+
+
+@pytest.mark.parametrize("hub", ["three"], indirect=True)
+async def test_a_deleted_consumer_of_a_cluster_is_made_again_with_all_its_copies(hub: Hub):
+    await consumer_deleted_and_made_again(hub)
+
+
+async def consumer_deleted_and_made_again(hub: Hub) -> None:
     tool = await hub.installed("lathe")
     hub.hire("orchestrator", "only")
     warm_up = command("start", tool.id, tool.name)

@@ -162,8 +162,10 @@ class Intake:
             log.warning("consumer cannot be looked at", problem=repr(problem))
 
     async def _make_consumer(self) -> None:
-        config = consumer_config(self._consumer, self._timing.ack_wait)
+        """Kept as often as its stream: a queue takes no consumer with another number of copies."""
         try:
+            stream = (await self._bus.jetstream.stream_info(self._stream.name)).config
+            config = consumer_config(self._consumer, self._timing.ack_wait, stream.num_replicas or 1)
             await self._bus.jetstream.add_consumer(self._stream.name, config)
         except NatsError as problem:
             log.warning("consumer cannot be made", consumer=self._consumer.name, problem=repr(problem))
