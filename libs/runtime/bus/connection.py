@@ -121,8 +121,13 @@ class Bus:
 
     @property
     def servers(self) -> int:
-        """How many servers it knows the address of: more than one are a cluster."""
+        """How many servers it knows the address of: more than one are a cluster, which may have more than these."""
         return len(self.nats.servers)
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server that it is connected to says that it is one of a cluster."""
+        return bool(self.nats._server_info.get("cluster"))  # pyright: ignore[reportPrivateUsage]
 
     @property
     def server_version(self) -> str:

@@ -31,42 +31,72 @@ log = structlog.get_logger(__name__)
 
 
 COPIES = 3  # what is stored on two of them is there for good, and one may be away
-NO_PEERS = 10005  # some servers of a cluster have not found one another yet
+NO_PEERS = 10005  # some servers of a cluster have not found one another yet, or it has fewer than three
+FOUND = 30.0  # seconds within which the servers of a cluster have found one another, if they are there
 
 
 async def provision(bus: Bus, *, ack_wait: float, instance: str | None = None, patience: float = 60.0) -> str:
     """All of it; returns the id of this MACHETE, made at the first call: `instance`, where the streams were lost.
 
-    On a cluster of three servers or more, everything is kept threefold; what was kept once is copied. One that is
-    just starting gets `patience` seconds to find itself.
+    In a cluster everything is kept threefold, however few of its servers `bus` knows by address; what was kept once is
+    copied, and nothing is kept fewer times than before. A cluster that is just starting gets `patience` seconds to find
+    itself; in one of fewer than three servers, where no three are named either, everything is kept once.
     """
-    give_up = time.monotonic() + patience
+    began = time.monotonic()
+    copies = COPIES if bus.clustered or bus.servers >= COPIES else 1
     while True:
         try:
-            return await _provision(bus, ack_wait, instance)
+            return await _provision(bus, ack_wait, instance, copies)
         except (NatsTimeout, NoRespondersError, NoStreamResponseError, APIError) as problem:
-            finding_itself = not isinstance(problem, APIError) or problem.code == 503 or problem.err_code == NO_PEERS
-            if not finding_itself or time.monotonic() > give_up:
+            waited = time.monotonic() - began
+            few = isinstance(problem, APIError) and problem.err_code == NO_PEERS
+            if few and copies > 1 and bus.servers < COPIES and waited > FOUND:
+                copies = 1
+                log.warning("fewer than three servers are in this cluster: what is new is kept once")
+            elif not (few or not isinstance(problem, APIError) or problem.code == 503) or waited > patience:
                 raise
             log.info("the servers of NATS are not ready yet", problem=str(problem))
         await asyncio.sleep(0.2)
 
 
-async def _provision(bus: Bus, ack_wait: float, instance: str | None) -> str:
+async def _provision(bus: Bus, ack_wait: float, instance: str | None, wanted: int) -> str:
     # The servers of a cluster choose a leader for each stream first: that may take its time.
-    jetstream, replicas = bus.nats.jetstream(timeout=20.0), COPIES if bus.servers >= COPIES else 1
-    share = await _share_of_disk(jetstream, replicas)
+    jetstream = bus.nats.jetstream(timeout=20.0)
+    copies = await _copies(jetstream, wanted)
+    share = await _share_of_disk(jetstream, max(copies.values()))
     for stream in streams.STREAMS:
-        await _make_stream(jetstream, _stream_config(stream, share, replicas))
+        await _make_stream(jetstream, _stream_config(stream, share, copies[stream.name]))
         for consumer in stream.consumers:
-            await jetstream.add_consumer(stream.name, consumer_config(consumer, ack_wait, replicas))
+            await jetstream.add_consumer(stream.name, consumer_config(consumer, ack_wait, copies[stream.name]))
     for bucket in streams.BUCKETS:
-        await _make_bucket(jetstream, bucket, share, replicas)
-    await _make_object_store(jetstream, share, replicas)
+        await _make_bucket(jetstream, bucket, share, copies[f"KV_{bucket.name}"])
+    await _make_object_store(jetstream, share, copies[f"OBJ_{streams.SOURCES.name}"])
     return await _instance(jetstream, instance or random_word(8))
 
 
-def consumer_config(consumer: streams.Consumer, ack_wait: float, replicas: int = 1) -> api.ConsumerConfig:
+async def _copies(jetstream: JetStreamContext, wanted: int) -> dict[str, int]:
+    """How many there are to be of each stream: never fewer than there are, and where one has three, all have."""
+    there = {
+        name: await _copies_of(jetstream, name)
+        for name in (
+            *(stream.name for stream in streams.STREAMS),
+            *(f"KV_{bucket.name}" for bucket in streams.BUCKETS),
+            f"OBJ_{streams.SOURCES.name}",
+        )
+    }
+    wanted = max(wanted, min(COPIES, max(there.values())))
+    return {name: max(wanted, copies) for name, copies in there.items()}
+
+
+async def _copies_of(jetstream: JetStreamContext, stream: str) -> int:
+    """0 of one that does not exist."""
+    try:
+        return (await jetstream.stream_info(stream)).config.num_replicas or 1
+    except NotFoundError:
+        return 0
+
+
+def consumer_config(consumer: streams.Consumer, ack_wait: float, replicas: int) -> api.ConsumerConfig:
     return api.ConsumerConfig(
         durable_name=consumer.name,
         filter_subjects=list(consumer.filters),
