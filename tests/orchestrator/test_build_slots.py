@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from services.orchestrator.adapters.build_slots import BuildSlots
+from services.orchestrator.adapters.build_slots import BuildSlots, Slots
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.domain.build_slots import GIB, slots_for, waiting_line
 from tests.support.stage import eventually
@@ -137,6 +137,20 @@ async def test_who_is_cancelled_while_it_waits_makes_room_for_those_behind(tmp_p
         await third.end()
         assert not second.runs.is_set()
         assert os.listdir(tmp_path / "slots" / "waiting") == []
+
+
+async def test_who_is_cancelled_as_it_takes_a_slot_gives_it_back(tmp_path: Path):
+    async with in_time():
+        slots = slots_in(tmp_path, 1)
+        for ticks in range(1, 7):
+            build = Build(slots)
+            for _ in range(ticks):
+                await asyncio.sleep(0)
+            build.task.cancel()
+            await asyncio.gather(build.task, return_exceptions=True)
+            free, _ = Slots(slots.folder, BOUND).take(1)
+            assert free is not None, f"cancelled after {ticks} ticks, it has its slot still"
+            free.release()
 
 
 async def test_a_build_that_fails_gives_its_slot_back(tmp_path: Path):

@@ -138,7 +138,7 @@ class BuildSlots:
     async def _slot(self, slots: Slots, most: int, log: Callable[[list[str]], Awaitable[None]]) -> Held:
         """In the order in which they came. What is done with files here takes microseconds."""
         place = slots.join()
-        told = -1
+        told, slot = -1, None
         try:
             async with _beating(place, self.bound):
                 while True:
@@ -151,6 +151,10 @@ class BuildSlots:
                         told = before
                         await log([waiting_line(taken, before)])
                     await self._until_freed()
+        except BaseException:
+            if slot is not None:  # cancelled on its way back
+                slot.release()
+            raise
         finally:
             slots.leave(place)
             self._freed.set()
