@@ -58,7 +58,7 @@ class Admission:
         entry = Entry(request.by.label, tool, stored=False)
         if request.operation not in self._waiting:
             urgent = bool(request.options.get("now"))
-            if (place := self._waiting.crowded(entry, self._limits, urgent=urgent)) is not None:
+            for place in self._waiting.crowded(entry, self._limits, urgent=urgent):
                 await self._refuse_if_true(place)
             self._waiting.enter(request.operation, entry, _now())
         try:

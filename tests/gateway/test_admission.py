@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 
 from libs.contracts.streams import COMMANDS, STREAMS
+from libs.contracts.subjects import lane
+from tests.bus.sketch import command
 from tests.gateway.agents import robot
 from tests.gateway.doors import Door, accepted, door, gateway_settings, operation, refused
 from tests.gateway.ledger import Ledger
@@ -88,6 +90,21 @@ async def test_many_at_once_are_let_in_to_the_bound_and_no_further(stage: Stage,
         assert len(await ledger.commands()) == 10
         told = sorted(int(answer.headers["retry-after"]) for answer in answers if answer.status_code == 429)
         assert told[0] >= 1
+
+
+async def test_a_count_that_is_out_of_date_hides_no_other_limit_that_is_reached(
+    stage: Stage, tmp_path: Path, ledger: Ledger
+):
+    """Of the tool less waits than the gateway has heard of, in all it is as much."""
+    async with door(stage, tmp_path, waiting_per_tool=2, waiting_in_all=4) as gateway:
+        installs = [operation(await gateway.install(name=name)) for name in ("lathe", "drill", "saw")]
+        accepted(await gateway.post("/tools/lathe/start"))
+        lathe, drill, _ = [(await ledger.accepted_once(install)).tool for install in installs]
+        await stage.witness.jetstream.purge_stream(COMMANDS.name, subject=lane(lathe))
+        for _ in range(2):
+            await stage.witness.publish(COMMANDS, command("start", drill, "drill"))
+        said = refused(await gateway.post("/tools/lathe/start"), 429, "too_many_waiting")
+        assert said["scope"] == "platform"
 
 
 async def test_two_gateways_and_one_that_comes_later_hold_one_bound(stage: Stage, tmp_path: Path):

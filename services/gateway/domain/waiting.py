@@ -132,13 +132,10 @@ class Waiting:
         """Those of which it is not known yet that they are stored."""
         return sum(place in entry.places for entry in self._entries.values() if not entry.stored)
 
-    def crowded(self, asked: Entry, limits: Limits, *, urgent: bool) -> Place | None:
-        """Where one more is too many. What is `urgent` clears the tool's queue, so only all there is can bar it."""
-        for place in asked.places:
-            scope = place[0]
-            if (scope == "platform" or not urgent) and self._counts[place] >= limits.of(scope):
-                return place
-        return None
+    def crowded(self, asked: Entry, limits: Limits, *, urgent: bool) -> list[Place]:
+        """All where one more is too many. What is `urgent` clears the tool's queue, so only all there is can bar it."""
+        barring = [place for place in asked.places if place[0] == "platform" or not urgent]
+        return [place for place in barring if self._counts[place] >= limits.of(place[0])]
 
     def turned_away(self, place: Place, limits: Limits, now: float) -> Crowded:
         waiting = self._counts[place]
