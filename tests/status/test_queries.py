@@ -83,20 +83,21 @@ def held_back(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
 async def test_who_asks_right_after_he_did_it_and_without_a_position_finds_it(
     status: Running, held_back: asyncio.Event, wait: float
 ) -> None:
-    operation = Operation(name="at-once")
+    name = f"at-once-{wait:g}"
+    operation = Operation(name=name)
     await status.say(operation.accepted())
     asked = [
         asyncio.create_task(status.ask(question))
         for question in (
-            ShowTool(tool="at-once"),
+            ShowTool(tool=name),
             ShowTool(tool=operation.tool),
             ShowOperation(operation=operation.id, wait=wait),
-            ListOperations(tool="at-once"),
+            ListOperations(tool=name),
         )
     ]
     await asyncio.sleep(0.3)
     assert not any(task.done() for task in asked)
-    await status.say(operation.succeeded(await status.say(operation.started()), tool("at-once")))
+    await status.say(operation.succeeded(await status.say(operation.started()), tool(name)))
     held_back.set()
     async with asyncio.timeout(5):
         by_name, by_id, shown, listed = await asyncio.gather(*asked)
