@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
@@ -14,7 +14,7 @@ from starlette.types import Send
 from starlette.websockets import WebSocketDisconnect
 
 from libs.contracts.names import TOKEN
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.reader import Replaced
 from libs.runtime.http.lifecycle import stopping
 from libs.runtime.http.problems import Problem
@@ -55,13 +55,9 @@ class Views:
         return await self._found(lambda: self.lookup.operation(id))
 
     async def _found(self, find: Callable[[], Awaitable[Found]]) -> Found:
-        try:
+        with refusing():
             await self.lookup.up_to(None)
             return await find()
-        except Refused as refused:
-            raise Problem.of(refused.problem, refused.status) from None
-        except TablesAway as away:
-            raise Problem(503, "database_away", "Not possible now", f"ask again soon: {away}") from None
 
     async def followed(self, topics: Topics) -> tuple[Followed, int]:
         """The topics resolved, and where the oldest of their operations begins."""
@@ -78,6 +74,20 @@ class Views:
 
     async def _ids(self, names: Sequence[str]) -> frozenset[str]:
         return frozenset([(await self.tool(name)).entry.id for name in names])
+
+
+@contextmanager
+def refusing() -> Generator[None]:
+    """What is not there, or cannot be told now, as HTTP says it."""
+    try:
+        yield
+    except Refused as refused:
+        raise Problem.of(refused.problem, refused.status) from None
+    except TablesAway as away:
+        raise Problem(503, "database_away", "Not possible now", f"ask again soon: {away}") from None
+    except Unavailable as away:
+        detail, headers = f"ask again in a moment: {away}", {"Retry-After": "2"}
+        raise Problem(503, "bus_unavailable", "NATS does not answer", detail, headers=headers) from None
 
 
 class NdJson(StreamingResponse):
@@ -131,7 +141,9 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         there = views()
         tool = await there.tool(name)
         _check_service(tool, service)
-        return NdJson(tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail), request)
+        with refusing():
+            lines = await tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail)
+        return NdJson(lines, request)
 
     @router.websocket("/live")
     async def live(
@@ -150,9 +162,9 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         except BadCursor as bad:
             raise Problem(400, "cursor_invalid", "This cursor cannot be used", str(bad)) from None
         followed, begun = await there.followed(topics)
-        session = LiveSession(
-            there.live, followed, await start(there.bus, followed, begun, place), Manner(pace / 1000, heartbeat)
-        )
+        with refusing():
+            begin = await start(there.bus, followed, begun, place)
+        session = LiveSession(there.live, followed, begin, Manner(pace / 1000, heartbeat))
         await websocket.accept()
         await _talk(websocket, session)
 
@@ -190,6 +202,9 @@ async def _say_goodbye(websocket: WebSocket, problem: BaseException | None) -> N
             await websocket.close(SERVICE_RESTART, "the streams were made anew; connect again with the last cursor")
         case WebSocketDisconnect():
             return
+        case Unavailable():
+            log.warning("a live connection ends, since NATS is away", problem=str(problem))
+            await websocket.close(BROKE, "NATS does not answer; connect again with the last cursor")
         case _:
             log.error("a live connection broke", exc_info=problem)
             await websocket.close(BROKE, "something went wrong here; connect again with the last cursor")

@@ -8,15 +8,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
-from nats.errors import Error as NatsError
-
 from libs.contracts.names import random_word
 from libs.contracts.streams import EVENTS, LOGS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.projection import Account, Projection
-from libs.runtime.bus.reader import extent
+from libs.runtime.bus.reader import asked_of, extent
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.http.problems import Problem
@@ -127,10 +125,8 @@ async def _tables(database: Database) -> AsyncGenerator[DatabaseTables]:
 
 
 async def _newest(bus: Bus) -> int:
-    try:
+    with asked_of(EVENTS):
         return (await extent(bus, EVENTS)).last
-    except (NatsError, TimeoutError) as problem:
-        raise Unavailable(f"JetStream does not say how far {EVENTS.name} goes: {problem!r}") from problem
 
 
 async def _database(tables: DatabaseTables) -> Check:

@@ -17,7 +17,7 @@ from datetime import datetime
 
 from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.runtime.bus.connection import Bus
-from libs.runtime.bus.reader import Discarded, Replaced, extent, read
+from libs.runtime.bus.reader import Discarded, Replaced, asked_of, extent, read
 from libs.runtime.logging import get_logger
 from services.status.domain.topics import EVERYTHING, keys_of_event
 from services.status.frames import Entry
@@ -193,7 +193,8 @@ class Feeds:
         async with self._opening:
             there = self._open.get((stream.name, *subjects))
             if there is None or there.feed.broken:
-                now = await extent(self.bus, stream)
+                with asked_of(stream):
+                    now = await extent(self.bus, stream)
                 feed = Feed(stream, subjects, ROOM[stream.name])
                 feed.begin(now.last)
                 reading = asyncio.create_task(feed.run(self.bus, now.last, now.created))

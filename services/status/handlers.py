@@ -12,6 +12,7 @@ from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, ListOperations, ListTools, Question, ShowOperation, ShowTool
 from libs.contracts.source import shown
 from libs.contracts.views import OperationView, Page, ToolView
+from libs.runtime.bus.connection import Unavailable
 from services.status.domain.entries import OperationEntry
 from services.status.domain.pages import BadCursor, operation_cursor, operation_place, tool_cursor, tool_place
 from services.status.domain.showing import operation_shown, tool_shown
@@ -41,6 +42,9 @@ def told(find: Callable[[Any], Awaitable[Frozen]]) -> Respond:
             return Answer[Any].model_validate({"status": refused.status, "problem": refused.problem})
         except TablesAway as away:
             return Answer[Any](status=503, problem=Problem(code="database_away", message=f"Ask again soon: {away}."))
+        except Unavailable as away:
+            problem = Problem(code="bus_unavailable", message=f"Ask again in a moment: {away}.")
+            return Answer[Any](status=503, problem=problem)
         except BadCursor as bad:
             return Answer[Any](status=400, problem=Problem(code="cursor_invalid", message=f"Bad cursor: {bad}."))
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.logs import LogLine, PlainChunk, plain_chunk
@@ -15,7 +16,7 @@ from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.reader import extent, read, read_until_now, subjects_of
+from libs.runtime.bus.reader import asked_of, extent, read, read_until_now, subjects_of
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.lookup import Lookup
@@ -101,36 +102,45 @@ async def _end_of_log(bus: Bus, lookup: Lookup, operation: str, subject: str) ->
 async def tool_log(
     bus: Bus, tool: str, *, service: str | None = None, follow: bool, tail: int | None
 ) -> AsyncGenerator[bytes]:
-    """Of one of the tool's services, or all; `tail` lines of what is kept (None: all of it), then what comes."""
-    now = (await extent(bus, LOGS)).last
+    """Of one of the tool's services, or all; `tail` lines of what is kept (None: all of it), then what comes.
+
+    Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage.
+    """
+    return _printed(bus, await _kept(bus, tool, service), _subjects(tool, service), follow, tail)
+
+
+async def _printed(bus: Bus, history: _History, subjects: str, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
     printer = Printer(with_service=True)
-    for chunk, skip in await _newest(bus, tool, now, tail, service) if tail is not None else []:
+    for chunk, skip in await _newest(bus, history, tail) if tail is not None else []:
         yield printer.print(chunk, skip)
     if tail is None:
-        async with aclosing(_history(bus, tool, now, service)) as history:
-            async for kept in history:
+        async with aclosing(history.read(bus)) as stored:
+            async for kept in stored:
                 yield printer.printed(kept)
     if not follow:
         return
-    async with aclosing(read(bus, LOGS, [_subjects(tool, service)], now)) as items:
+    async with aclosing(read(bus, LOGS, [subjects], history.last)) as items:
         async for item in items:
             if isinstance(item, Kept) and _is_service(item.subject):
                 yield printer.printed(item)
 
 
 async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine]]:
-    """The last lines of all the tool's services, in the order they are kept; each with its service's name."""
+    """The last lines of all the tool's services, in the order they are kept; each with its service's name.
+
+    Raises `Unavailable`.
+    """
     if count == 0:
         return []
-    chunks = await _newest(bus, tool, (await extent(bus, LOGS)).last, count)
+    chunks = await _newest(bus, await _kept(bus, tool, None), count)
     return [(chunk.source, LogLine.model_validate(line)) for chunk, skip in chunks for line in chunk.lines[skip:]]
 
 
-async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None = None) -> list[tuple[PlainChunk, int]]:
+async def _newest(bus: Bus, history: _History, tail: int) -> list[tuple[PlainChunk, int]]:
     """Chunks with the last lines, each with how many of its own to skip. None is empty: `tail` of them are enough."""
     newest: deque[Kept] = deque(maxlen=tail)
-    async with aclosing(_history(bus, tool, now, service)) as history:
-        async for kept in history:
+    async with aclosing(history.read(bus)) as stored:
+        async for kept in stored:
             newest.append(kept)
     chunks = [chunk for kept in newest if (chunk := chunk_of(kept)) is not None]
     too_many = sum(len(chunk.lines) for chunk in chunks) - tail
@@ -143,15 +153,28 @@ async def _newest(bus: Bus, tool: str, now: int, tail: int, service: str | None 
     return found
 
 
-async def _history(bus: Bus, tool: str, now: int, service: str | None) -> AsyncGenerator[Kept]:
-    subjects = [each for each in await subjects_of(bus, LOGS, _subjects(tool, service)) if _is_service(each)]
-    if not subjects:
-        return
-    async with aclosing(read_until_now(bus, LOGS, subjects)) as history:
-        async for kept in history:
-            if kept.sequence > now:
-                return
-            yield kept
+@dataclass(frozen=True)
+class _History:
+    """What is kept of a tool's services: what stands under these subjects, up to a sequence."""
+
+    subjects: Sequence[str]
+    last: int
+
+    async def read(self, bus: Bus) -> AsyncGenerator[Kept]:
+        if not self.subjects:
+            return
+        async with aclosing(read_until_now(bus, LOGS, self.subjects)) as stored:
+            async for kept in stored:
+                if kept.sequence > self.last:
+                    return
+                yield kept
+
+
+async def _kept(bus: Bus, tool: str, service: str | None) -> _History:
+    with asked_of(LOGS):
+        now = (await extent(bus, LOGS)).last
+        found = await subjects_of(bus, LOGS, _subjects(tool, service))
+    return _History([each for each in found if _is_service(each)], now)
 
 
 def _subjects(tool: str, service: str | None) -> str:

@@ -16,7 +16,7 @@ from libs.contracts.names import derived_word
 from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Bus
-from libs.runtime.bus.reader import Discarded, Extent, extent
+from libs.runtime.bus.reader import Discarded, Extent, asked_of, extent
 from libs.runtime.logging import get_logger
 from services.status import frames
 from services.status.board import Board, Watch
@@ -66,8 +66,14 @@ class Shared:
 
 
 async def start(bus: Bus, followed: Followed, begun: int, place: Place | None) -> Start:
-    """`begun` is the sequence at which the oldest of the followed operations was accepted, 0 without one."""
-    events, lines = await asyncio.gather(extent(bus, EVENTS), extent(bus, LOGS))
+    """`begun` is the sequence at which the oldest of the followed operations was accepted, 0 without one.
+
+    Raises `Unavailable`.
+    """
+    with asked_of(EVENTS):
+        events = await extent(bus, EVENTS)
+    with asked_of(LOGS):
+        lines = await extent(bus, LOGS)
     epoch = derived_word(8, events.created.isoformat(), lines.created.isoformat())
     going_on = place is not None and _still_there(place, epoch, events, lines)
     gaps: list[Gap] = []
@@ -131,7 +137,7 @@ class LiveSession:
         self._watch: Watch | None = None
 
     async def run(self, send: Send) -> None:
-        """Until cancelled. Raises `Replaced` when the streams are not the same any more."""
+        """Until cancelled. Raises `Replaced` when the streams are not the same any more, and `Unavailable`."""
         for gap in self._start.gaps:
             await send(frames.gap(self._place.cursor(), gap))
         async with self._joined():

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 from libs.contracts import missing
 from libs.contracts.problems import Problem
-from libs.runtime.bus.connection import Unavailable
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.ports import Tables, TablesAway, ToolRow
@@ -35,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Lookup:
-    """`newest` asks for the last event that the stream holds; raises `Unavailable`.
+    """`newest` asks for the last event that the stream holds; raises `Unavailable`, as does whatever may need it.
 
     Who asks right after a 202, and without its position, finds what he did: nothing is missing before the tables hold
     all that was said until then.
@@ -65,12 +64,7 @@ class Lookup:
         found = await find()
         if found:
             return found
-        try:
-            newest = await self.newest()
-        except Unavailable as problem:
-            message = f"It is not known yet whether it is there, ask again in a moment: {problem}."
-            raise Refused(503, "bus_unavailable", message) from problem
-        await self.up_to(newest)
+        await self.up_to(await self.newest())
         return await find()
 
     async def no_tool(self, name_or_id: str) -> Refused:

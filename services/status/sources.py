@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from libs.contracts.streams import Stream
 from libs.runtime.bus.connection import Bus
-from libs.runtime.bus.reader import Discarded, Extent, Replaced, extent, read_until_now
+from libs.runtime.bus.reader import Discarded, Extent, Replaced, asked_of, extent, read_until_now
 from services.status.feeds import Feed, Feeds, Tap
 from services.status.frames import Entry
 
@@ -50,7 +50,7 @@ class Source:
     async def some(self, most: int) -> list[Entry | Discarded]:
         """What comes next, at most so many; nothing only where nothing is there, of which `wake` tells the end.
 
-        Raises `Replaced`.
+        Raises `Replaced`, `Unavailable`.
         """
         if self._apart is not None:
             return await self._next_of(self._apart, most)
@@ -86,7 +86,8 @@ class Source:
         self.place = self._part.after
 
     async def _stored(self) -> AsyncGenerator[Entry | Discarded]:
-        now = await extent(self._bus, self._part.stream)
+        with asked_of(self._part.stream):
+            now = await extent(self._bus, self._part.stream)
         if now.created != self._part.there.created or now.last < self.place:
             raise Replaced(f"{self._part.stream.name} was made anew or lost its end")
         if now.first > self.place + 1:

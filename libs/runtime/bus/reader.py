@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -26,7 +26,7 @@ from nats.js.errors import APIError
 
 from libs.contracts.names import random_word
 from libs.contracts.streams import Stream
-from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.connection import Bus, Kept, Unavailable
 
 log = structlog.get_logger(__name__)
 
@@ -85,6 +85,15 @@ async def extent(bus: Bus, stream: Stream) -> Extent:
     if info.created is None:
         raise ValueError(f"the server does not say when {stream.name} was created; 2.10 or newer is needed")
     return Extent(info.created, max(info.state.first_seq, 1), info.state.last_seq)
+
+
+@contextmanager
+def asked_of(stream: Stream) -> Generator[None]:
+    """What is asked of a stream here is answered, or it is `Unavailable`."""
+    try:
+        yield
+    except (NatsError, TimeoutError) as problem:
+        raise Unavailable(f"JetStream says nothing of {stream.name}: {problem!r}") from problem
 
 
 async def subjects_of(bus: Bus, stream: Stream, wanted: str) -> list[str]:
