@@ -7,9 +7,15 @@ import time
 from contextlib import aclosing
 from pathlib import Path
 
+import docker
+
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.feed import DockerFeed
+from services.orchestrator.adapters.last_lines import last_lines
 from services.orchestrator.domain.log_frames import LogLine, LogPosition
+from services.orchestrator.domain.names import LABEL_INSTANCE
 from tests.engine.conftest import eventually
-from tests.orchestrator.behaviours import SLEEPS
+from tests.orchestrator.behaviours import IMAGE, SLEEPS
 from tests.orchestrator.engine_promises import WEB, Rig, first_lines
 
 
@@ -148,3 +154,20 @@ async def test_a_container_that_restarts_is_told_each_time(rig: Rig):
             deaths += (event.action, event.exit_code) == ("die", 5)
             if deaths == 3:
                 break
+
+
+async def test_the_log_of_a_container_with_a_terminal_is_read_like_any_other(rig: Rig, sdk: docker.APIClient):
+    """A Compose file may ask for one."""
+    script = "seq 3; printf 'a%.0s' $(seq 40000); echo; echo e >&2; echo end; sleep 1000"
+    labels = {LABEL_INSTANCE: rig.instance}
+    container = sdk.create_container(IMAGE, ["sh", "-c", script], tty=True, labels=labels)["Id"]
+    sdk.start(container)
+    lines = await read_until(rig, container, "end")
+    texts = [line.text for line in lines]
+    assert (texts[:3], texts[-2:]) == (["1", "2", "3"], ["e", "end"])
+    assert "".join(texts[3:-2]) == "a" * 40_000
+    for number, line in enumerate(lines[:-1]):
+        rest = await read_until(rig, container, "end", line.position)
+        assert [each.text for each in rest] == texts[number + 1 :]
+    sdk.kill(container)
+    assert (await last_lines(DockerFeed(Engine.from_environment(), rig.instance), container, ended=True))[-1] == "end"

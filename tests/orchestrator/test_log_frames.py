@@ -1,6 +1,6 @@
 import pytest
 
-from services.orchestrator.domain.log_frames import NOT_KEPT, LogPosition, LogReader, nanoseconds, since
+from services.orchestrator.domain.log_frames import LINE_LENGTH, NOT_KEPT, LogPosition, LogReader, nanoseconds, since
 
 SECOND = 1_000_000_000
 
@@ -79,6 +79,30 @@ def test_lines_that_are_passed_over_are_counted_and_reading_goes_on_exactly():
         assert len(first) + skipped + len(rest) == len(lines)
         assert rest == [line._replace(skipped=each.skipped) for line, each in zip(fed[-len(rest) :], rest, strict=True)]
         assert rest[-1].position == fed[-1].position
+
+
+def test_the_lines_of_a_terminal_are_read_however_they_are_cut_and_on_after_any_of_them():
+    """One longer than the engine's own lines comes in pieces, of which the last one alone has an end."""
+    begin, long = b"2026-11-21T08:20:18.00000000%dZ ", b"a" * LINE_LENGTH
+    stamped = [begin % time for time in (1, 2, 2, 3, 4)]
+    pieces = [
+        stamped[0] + b"first\r\n",
+        stamped[1] + long,
+        stamped[2] + b"b\r\n",
+        stamped[3] + long + b"\n",
+        stamped[4] + b"\n",
+    ]
+    told = ["first", long.decode(), "b", long.decode(), ""]
+    whole = b"".join(pieces)
+    for size in (1, 7, 1000, len(whole)):
+        reader = LogReader(raw=True)
+        assert texts(reader, *(whole[i : i + size] for i in range(0, len(whole), size))) == told
+    lines = LogReader(raw=True).feed(whole)
+    assert [line.time % SECOND for line in lines] == [1, 2, 2, 3, 4]
+    for number, line in enumerate(lines):
+        since = next(i for i, each in enumerate(lines) if each.time == line.time)
+        reader = LogReader(line.position, raw=True)
+        assert texts(reader, b"".join(pieces[since:])) == told[number + 1 :]
 
 
 def test_what_is_no_log_stream_is_refused():

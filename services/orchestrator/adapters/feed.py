@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.orchestrator.adapters.engine import Engine, Query, path_of
+from services.orchestrator.adapters.inspection import inspect_container
 from services.orchestrator.domain.engine_events import ACTIONS, EngineEvent, parse_event
 from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogReader, nanoseconds
@@ -56,7 +57,7 @@ class DockerFeed:
         query: dict[str, Any] = {"follow": True, "stdout": True, "stderr": True, "timestamps": True}
         if after is not None:
             query["since"] = engine_time(after.time)
-        reader = LogReader(after)
+        reader = await self._reader(container_id, after)
         last: bytes | None = None  # of what is passed over, kept until more comes: the end is worth more
         async with aclosing(with_pauses(self.engine.stream(_logs(container_id), query), PAUSE)) as chunks:
             async for chunk in chunks:
@@ -70,7 +71,12 @@ class DockerFeed:
 
     async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
         query: Query = {"tail": count, "stdout": True, "stderr": True, "timestamps": True}
-        return LogReader().feed(await self.engine.read("GET", _logs(container_id), query))
+        reader = await self._reader(container_id)
+        return reader.feed(await self.engine.read("GET", _logs(container_id), query))
+
+    async def _reader(self, container_id: str, after: LogPosition | None = None) -> LogReader:
+        inspected = await inspect_container(self.engine, container_id)
+        return LogReader(after, raw=inspected is not None and bool(inspected["Config"]["Tty"]))
 
     async def ends(self, container_id: str, since: int) -> list[tuple[int, int]]:
         """When it ended since then (nanoseconds, ascending) and with which code, as far as the engine remembers."""

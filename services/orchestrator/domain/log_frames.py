@@ -1,5 +1,7 @@
 """Reads the engine's log stream: frames with a stream number and a length, each one timestamped line.
 
+Of a container with a terminal come the lines alone, raw, and what it printed as an error is not told apart.
+
 The position of a line is exact: the highest time seen so far, and how many lines came since the first
 line of that time. Times alone do not do: lines share them, and standard output and error overtake each
 other by a hair. The engine begins at the first line that is not older than the time it is asked for, so
@@ -17,6 +19,7 @@ Stream = Literal["stdout", "stderr"]
 HEADER = Struct(">BxxxL")  # the stream's number, and the length of what follows
 STAMP = len("2026-11-21T08:20:18.123456789Z")
 NOT_KEPT = "[some of what was printed here came faster than the engine could tell, and is lost]"
+LINE_LENGTH = 16 * 1024  # the engine cuts longer ones, and gives the pieces as lines, without an end but of the last
 FRAME_LENGTH = 256 * 1024  # the engine cuts lines at 16 KiB: anything longer is no log stream
 
 
@@ -44,9 +47,10 @@ class LogLine(NamedTuple):
 
 
 class LogReader:
-    """Feed it bytes as they come; it gives whole lines, without those up to `after`."""
+    """Feed it bytes as they come; it gives whole lines, without those up to `after`. `raw`: of a terminal."""
 
-    def __init__(self, after: LogPosition | None = None) -> None:
+    def __init__(self, after: LogPosition | None = None, *, raw: bool = False) -> None:
+        self._raw = raw
         self._rest = b""
         self.passed = 0
         self._lost = False
@@ -90,6 +94,21 @@ class LogReader:
         self._mark, self._count = nanoseconds(highest.decode("ascii")), count
 
     def _frames(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
+        return self._raw_lines(chunk) if self._raw else self._framed(chunk)
+
+    def _raw_lines(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
+        data = self._rest + chunk if self._rest else chunk
+        begin, longest = 0, STAMP + 1 + LINE_LENGTH
+        while True:
+            end = data.find(b"\n", begin, begin + longest + 1) + 1
+            if not end and len(data) - begin <= longest:
+                break
+            end = end or begin + longest
+            yield 1, data[begin:end]
+            begin = end
+        self._rest = data[begin:]
+
+    def _framed(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
         data = self._rest + chunk if self._rest else chunk
         begin, held = 0, len(data)
         while held - begin >= HEADER.size:
