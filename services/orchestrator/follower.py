@@ -11,7 +11,7 @@ from datetime import datetime
 import structlog
 
 from libs.contracts.problems import Failure
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus, Refused, Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.logs import Line, LogWriter, Overtaken, bounded
 from services.orchestrator.domain.log_frames import LogPosition, stamped
@@ -115,10 +115,14 @@ class Follower:
                 async for batch in lines:
                     carried = [Line(stamped(at), bounded(text), place, gone) for at, _, text, place, gone in batch]
                     await writer.offer(carried, pace.patience(batch[-1].time))
-        except (Failure, Overtaken, Unavailable) as problem:
+        except (Failure, Overtaken, Unavailable, Refused) as problem:
             log.debug("following ended", tool=tool, problem=str(problem))
             self._ended.pop(container, None)
             await asyncio.sleep(PAUSE)
+        except Exception:
+            log.exception("a log cannot be followed; it is tried again", tool=tool, service=service)
+            self._ended.pop(container, None)
+            await asyncio.sleep(LOOK_AGAIN)
         self.changed.set()
 
     async def _leave_all(self) -> None:
