@@ -102,6 +102,8 @@ class Admission:
                     await self._look()
                 except Unavailable as problem:
                     log.debug("the queue of commands cannot be looked at", problem=str(problem))
+                except Exception:
+                    log.exception("looking at the queue of commands broke; it is looked at again")
                 try:
                     async with asyncio.timeout(LOOK):
                         await reconnected.wait()

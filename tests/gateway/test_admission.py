@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from libs.contracts.streams import COMMANDS, STREAMS
 from libs.contracts.subjects import lane
-from tests.bus.sketch import command
+from libs.runtime.bus.connection import Bus
+from libs.runtime.http.problems import Problem
+from services.gateway.admission import Admission
+from services.gateway.domain.requests import Request
+from services.gateway.domain.waiting import Limits
+from tests.bus.sketch import ADMIN, command
 from tests.gateway.agents import robot
 from tests.gateway.doors import Door, accepted, door, gateway_settings, operation, refused
 from tests.gateway.ledger import Ledger
@@ -142,6 +150,43 @@ async def test_counts_are_right_again_after_nats_was_killed(stage: Stage, tmp_pa
         await stage.crash()
         await let_in_soon(gateway, "/tools/lathe/start")
         await refused_soon(gateway, "/tools/lathe/start", "tool")
+
+
+async def test_counts_are_put_right_after_a_look_that_broke(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    """Two commands that nobody told of are found by the looks alone; the first time the server cannot hand them out."""
+    monkeypatch.setattr("services.gateway.admission.LOOK", 0.1)
+    lathe = "lathe-aaaaaa"
+    for _ in range(2):
+        await stage.witness.publish(COMMANDS, command("start", lathe, "lathe"))
+    bus = await stage.bus("gateway")
+    broken = break_once(bus, f"$JS.API.STREAM.MSG.GET.{COMMANDS.name}")
+    admission = Admission(bus, Limits(tool=2, principal=9, platform=9))
+
+    async def full() -> bool:
+        try:
+            async with admission.room(Request("start", "lathe", ADMIN), lathe):
+                return False
+        except Problem as problem:
+            return problem.code == "too_many_waiting"
+
+    async with admission.standing():
+        await eventually(full, "both are counted")
+    assert broken
+
+
+def break_once(bus: Bus, breaks: str) -> list[str]:
+    """The first request under the subject that `breaks` is answered with an error; which, once it was."""
+    replies = bus._replies  # pyright: ignore[reportPrivateUsage]
+    ask, broken = replies.ask, list[str]()
+
+    async def asking(subject: str, payload: bytes, *more: Any, **named: Any) -> bytes:
+        if subject == breaks and not broken:
+            broken.append(subject)
+            return b'{"error": {"code": 500, "err_code": 10008, "description": "JetStream system is unwell"}}'
+        return await ask(subject, payload, *more, **named)
+
+    replies.ask = asking
+    return broken
 
 
 async def test_no_setting_passes_what_the_stream_itself_takes(stage: Stage, tmp_path: Path):
