@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
@@ -22,6 +22,9 @@ from services.status.domain.entries import OperationEntry
 from services.status.lookup import Lookup
 
 log = get_logger(__name__)
+
+# Bytes.
+BESIDE = 256 * 1024
 
 _MISSED = metrics.log_lines_missed.labels("http")
 
@@ -111,9 +114,10 @@ async def tool_log(
 
 async def _printed(bus: Bus, history: _History, subjects: str, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
     printer = Printer(with_service=True)
-    for chunk, skip in await _newest(bus, history, tail) if tail is not None else []:
-        yield printer.print(chunk, skip)
-    if tail is None:
+    if tail is not None:
+        for chunk, skip in (await _newest(bus, history, tail)).taken():
+            yield printer.print(chunk, skip)
+    else:
         async with aclosing(history.read(bus)) as stored:
             async for kept in stored:
                 yield printer.printed(kept)
@@ -132,25 +136,60 @@ async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine
     """
     if count == 0:
         return []
-    chunks = await _newest(bus, await _kept(bus, tool, None), count)
-    return [(chunk.source, LogLine.model_validate(line)) for chunk, skip in chunks for line in chunk.lines[skip:]]
+    newest = await _newest(bus, await _kept(bus, tool, None), count)
+    return [
+        (chunk.source, LogLine.model_validate(line)) for chunk, skip in newest.taken() for line in chunk.lines[skip:]
+    ]
 
 
-async def _newest(bus: Bus, history: _History, tail: int) -> list[tuple[PlainChunk, int]]:
-    """Chunks with the last lines, each with how many of its own to skip. None is empty: `tail` of them are enough."""
-    newest: deque[Kept] = deque(maxlen=tail)
+async def _newest(bus: Bus, history: _History, tail: int) -> Tail:
+    newest = Tail(tail)
     async with aclosing(history.read(bus)) as stored:
         async for kept in stored:
-            newest.append(kept)
-    chunks = [chunk for kept in newest if (chunk := chunk_of(kept)) is not None]
-    too_many = sum(len(chunk.lines) for chunk in chunks) - tail
-    found: list[tuple[PlainChunk, int]] = []
-    for chunk in chunks:
-        skip = min(max(0, too_many), len(chunk.lines))
-        too_many -= skip
-        if skip < len(chunk.lines):
-            found.append((chunk, skip))
-    return found
+            newest.add(kept)
+    return newest
+
+
+class Tail:
+    """The last so many lines of what is added. `size` is what it holds for them, in bytes.
+
+    How many lines a chunk has is known only to who reads it, so not each is looked at as it comes: what is held is
+    up to twice what the lines stand in, and `BESIDE`.
+    """
+
+    def __init__(self, lines: int) -> None:
+        self.size = 0
+        self._lines = lines
+        self._chunks: deque[Kept] = deque()
+        self._room = BESIDE
+
+    def add(self, kept: Kept) -> None:
+        self._chunks.append(kept)
+        self.size += len(kept.data)
+        if self.size > self._room:
+            self._cut()
+
+    def taken(self) -> Iterator[tuple[PlainChunk, int]]:
+        """Chunks, each with how many of its own lines to skip; they are held no longer."""
+        skip = self._cut()
+        while self._chunks:
+            chunk = chunk_of(self._chunks.popleft())
+            if chunk is not None:
+                yield chunk, skip
+            skip = 0
+
+    def _cut(self) -> int:
+        """Drops the chunks before the last lines; returns how many lines there are too many in the first one left."""
+        lines, needed = 0, deque[Kept]()
+        while self._chunks and lines < self._lines:
+            kept = self._chunks.pop()
+            if (chunk := chunk_of(kept)) is not None:
+                lines += len(chunk.lines)
+                needed.appendleft(kept)
+        self._chunks = needed
+        self.size = sum(len(kept.data) for kept in needed)
+        self._room = 2 * self.size + BESIDE
+        return max(0, lines - self._lines)
 
 
 @dataclass(frozen=True)

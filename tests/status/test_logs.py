@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from libs.contracts.envelope import envelop
 from libs.contracts.queries import ShowOperation
 from libs.contracts.streams import LOGS
+from libs.runtime.bus.connection import Kept
+from services.status.lines import BESIDE, Tail
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
@@ -156,6 +159,18 @@ async def test_a_tail_is_the_last_lines(status: Running) -> None:
     for tail in (0, 1, 3, 4, 29, 30, 31, 10_000):
         lines = await get(status, "/api/v1/tools/tail/logs", tail=tail)
         assert texts(lines) == [f"main {number}" for number in range(30)][-tail or 30 :]
+
+
+def test_a_tail_holds_little_more_than_the_chunks_that_its_lines_stand_in() -> None:
+    tail, most = Tail(1_000), 0
+    for number in range(0, 20_000, 100):
+        message = chunk(tool().id, "main", number, 100)
+        tail.add(Kept(number + 1, message.subject, envelop(message, "test/1").encode()))
+        most = max(most, tail.size)
+    one = len(envelop(chunk(tool().id, "main", 19_900, 100), "test/1").encode())
+    assert most < 2 * 11 * one + BESIDE
+    lines = [line["text"] for each, skip in tail.taken() for line in each.lines[skip:]]
+    assert lines == [f"main {number}" for number in range(19_000, 20_000)]
 
 
 async def test_following_a_tail_goes_on_where_the_tail_ends(status: Running) -> None:
