@@ -1,5 +1,7 @@
 """What a container said before it ended, of an engine that starts it again and again."""
 
+import asyncio
+import time
 from typing import Any
 
 import docker
@@ -50,6 +52,16 @@ async def test_what_it_printed_before_it_was_stopped_is_not_why_it_ended_this_ti
     run = said[0].removeprefix("run ")
     assert said == [f"run {run}", f"of run {run}"]
     assert int(run) >= 1  # the engine starts it again, on a busy machine more than once before anybody looks
+
+
+async def test_why_it_ended_is_told_at_once_by_one_whose_clock_is_ahead_of_the_engine_s(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+):
+    """An engine that is asked what happened until an instant answers when that has come."""
+    ours = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: ours() + 3_600 * 10**9)
+    async with asyncio.timeout(30):
+        assert (await said_in_the_end(rig, spec_of(rig, "exit 3")))[0].startswith("run ")
 
 
 async def test_one_that_is_not_ready_in_time_shows_what_it_prints_now(rig: Rig):

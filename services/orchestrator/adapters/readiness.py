@@ -63,7 +63,7 @@ async def wait_until_ready(
                 await asyncio.wait({ended}, timeout=pause_after(attempt))
             attempt += 1
             if ended.done():
-                service = await _ending(engine, container, ended.result())
+                service = await _ending(feed, container, ended.result())
     finally:
         ended.cancel()
         await asyncio.wait({ended})
@@ -81,22 +81,22 @@ async def exit_code(engine: Engine, container: str) -> int:
     return int(answer["StatusCode"])
 
 
-async def _ending(engine: Engine, container: str, exit_code: int) -> ServiceObservation:
+async def _ending(feed: DockerFeed, container: str, exit_code: int) -> ServiceObservation:
     """The end as it was, though the engine may be running it again by now, and have forgotten why it ended."""
-    service = from_inspection(await _inspect(engine, container))
-    oom = service.oom or await _wanted_memory(engine, container)
+    service = from_inspection(await _inspect(feed.engine, container))
+    oom = service.oom or await _wanted_memory(feed, container)
     return replace(service, state="exited", exit_code=exit_code, oom=oom)
 
 
-async def _wanted_memory(engine: Engine, container: str) -> bool:
+async def _wanted_memory(feed: DockerFeed, container: str) -> bool:
     """Whether the engine said so lately: its events outlive a restart."""
-    now = time.time_ns()
+    now = await feed.now()
     query: Query = {
         "since": engine_time(now - LATELY),
         "until": engine_time(now),
         "filters": {"container": [container], "event": ["oom"]},
     }
-    async with aclosing(engine.json_lines("/events", query)) as events:
+    async with aclosing(feed.engine.json_lines("/events", query)) as events:
         return await anext(events, None) is not None
 
 
