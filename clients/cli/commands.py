@@ -157,17 +157,25 @@ def logs(
     service: Annotated[str | None, typer.Option(help="Only what this service of a stack prints.")] = None,
     json: Json = False,
 ) -> None:
-    """What a tool prints, or what an operation printed. With --json, one object a line."""
+    """What a tool prints, or what an operation printed. With --json, one object a line.
+
+    What is followed goes on after the platform was away, behind the line that came last.
+    """
+    from clients.cli.following import followed
     from clients.cli.views import show_lines
+    from clients.cli.waiting import ENDED
 
     api = _api()
     if _is_operation(what):
-        return show_lines(api.lines(f"{_operation(what)}/log", follow=follow), tail, json=json)
+        over = lambda: api.get(_operation(what))["state"] in ENDED  # noqa: E731
+        path = f"{_operation(what)}/log"
+        return show_lines(followed(api, path, over) if follow else api.lines(path), tail, json=json)
     services: list[str] = []
     if not json and service is None:
         tool = api.get(_tool(what))
         services = [each["name"] for each in tool["services"]] if tool["kind"] == "stack" else []
-    lines = api.lines(f"{_tool(what)}/logs", follow=follow, tail=tail, service=service)
+    path, query = f"{_tool(what)}/logs", {"tail": tail, "service": service}
+    lines = followed(api, path, lambda: False, **query) if follow else api.lines(path, **query)
     show_lines(lines, None, services=services, json=json)
 
 
