@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import get_args
 
 from libs.contracts.operations import OperationAccepted
+from libs.contracts.streams import WAITING_IN_ALL, WAITING_PER_TOOL
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.records import Record
@@ -25,6 +26,8 @@ from services.gateway.domain.requests import Request
 from services.gateway.domain.waiting import Entry, Limits, Place, Scope, Waiting
 
 LOOK = 2.0
+BOUNDS = Limits(tool=WAITING_PER_TOOL, principal=WAITING_IN_ALL, platform=WAITING_IN_ALL)
+"""The stream's own, which stand above all that can be set; that of a tool is of commands of one kind."""
 
 log = get_logger(__name__)
 
@@ -75,9 +78,11 @@ class Admission:
         metrics.turned_away.labels(scope).inc()
         raise problems.too_many_waiting(self._waiting.turned_away(place, self._limits, _now()))
 
-    def full(self) -> Problem:
-        """For what the stream itself refused: its own bounds stand above ours."""
-        return problems.too_many_waiting(self._waiting.turned_away(("platform", ""), self._limits, _now()))
+    def full(self, action: str, tool: str | None = None) -> Problem:
+        """For what the stream itself refused: it takes no more in all or, with a tool, no more of this for that one."""
+        place: Place = ("platform", "") if tool is None else ("tool", tool)
+        metrics.turned_away.labels(place[0]).inc()
+        return problems.queue_full(self._waiting.turned_away(place, BOUNDS, _now()), action)
 
     def accepted(self, record: Record) -> None:
         """What a request became, which may have ended long ago."""

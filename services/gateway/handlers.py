@@ -19,7 +19,7 @@ from libs.contracts.queries import Answer, AuthenticateToken
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation
 from libs.contracts.subjects import RECORD, lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyWaiting, Unavailable
+from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyOfSubject, TooManyWaiting, Unavailable
 from libs.runtime.bus.lanes import readable
 from libs.runtime.bus.names import Held, Names
 from libs.runtime.bus.records import Record, Records, accepted
@@ -102,6 +102,7 @@ class Gateway:
             record = await self._find(request.operation)
             if record is not None:
                 return await self._repeated(request, record)
+        tool = None
         try:
             held = await self._names.find(request.name)
             if request.action == "install":
@@ -110,8 +111,10 @@ class Gateway:
             tool = self._tool(request, held)
             async with self._admission.room(request, tool):
                 return await self._publish(request, request.command(tool))
+        except TooManyOfSubject as problem:
+            raise self._admission.full(request.action, tool) from problem
         except TooManyWaiting as problem:
-            raise self._admission.full() from problem
+            raise self._admission.full(request.action) from problem
         except Refused as problem:
             raise _full(problem) from problem
 

@@ -127,7 +127,17 @@ _CROWDED = {
 
 def too_many_waiting(crowded: Crowded) -> Problem:
     scope, who = crowded.place
-    said = _CROWDED[scope].format(who=who, waiting=crowded.waiting, limit=crowded.limit)
+    return _crowded(crowded, _CROWDED[scope].format(who=who, waiting=crowded.waiting, limit=crowded.limit))
+
+
+def queue_full(crowded: Crowded, action: str) -> Problem:
+    """What the stream refused by bounds of its own."""
+    scope, who = crowded.place
+    kind = "commands wait" if scope == "platform" else f"commands to {action} {who} wait"
+    return _crowded(crowded, f"as many {kind} as the queue takes, which is {crowded.limit}")
+
+
+def _crowded(crowded: Crowded, said: str) -> Problem:
     return Problem(
         429,
         "too_many_waiting",
@@ -135,7 +145,7 @@ def too_many_waiting(crowded: Crowded) -> Problem:
         f"{said}: try again in {crowded.seconds} s, when there is room at the pace of late, or cancel some of what "
         "waits (GET /api/v1/operations lists it)",
         headers={"Retry-After": str(crowded.seconds)},
-        scope=scope,
+        scope=crowded.place[0],
         waiting=crowded.waiting,
         limit=crowded.limit,
         retry_after=crowded.seconds,

@@ -64,7 +64,11 @@ class Refused(Exception):
 
 
 class TooManyWaiting(Refused):
-    """As many messages wait, under this subject or in all, as the stream takes."""
+    """As many messages wait, in all, as the stream takes."""
+
+
+class TooManyOfSubject(TooManyWaiting):
+    """As many messages wait under this very subject as the stream takes of one."""
 
 
 class Unanswerable(Exception):
@@ -432,7 +436,9 @@ def _kept(reply: bytes) -> Kept:
 
 
 def _refusal(description: str) -> Refused:
-    """The server has one error code for both; 2.10 has it for a full disk too."""
+    """The server has one error code for all of them; 2.10 has it for a full disk too."""
+    if "maximum messages per subject" in description:
+        return TooManyOfSubject(description)
     return TooManyWaiting(description) if "maximum messages" in description else Refused(description)
 
 
