@@ -104,15 +104,17 @@ def _refused(error: Exception) -> int:
 
 
 def _say(running: Running) -> None:
+    from clients.cli.place import data_folder
     from libs.runtime.version import VERSION
 
     token = running.data / "admin.token"
+    found = "by itself" if running.data == data_folder() else f"after  export MACHETE_DATA={running.data}"
     lines = [
         "",
         f"MACHETE {VERSION} is up at {running.url}",
         "",
         f"  token   {token}{'  (made just now, for you alone)' if running.first else ''}",
-        "          The machete command finds it by itself. For anything else:",
+        f"          The machete command finds it {found}. For anything else:",
         f'          curl -H "Authorization: Bearer $(cat {token})" {running.url}/api/v1/tools',
         f"  docs    {running.url}/api/docs  (any user; the token is the password)",
         f"  data    {running.data}",

@@ -23,17 +23,12 @@ def show_tools(tools: list[dict[str, Any]]) -> None:
         return
     table(
         ("NAME", "STATE", "VERSION", "SINCE", "ADDRESS"),
-        (
-            (
-                each["name"],
-                each["state"],
-                _version(each),
-                ago(each["since"]),
-                " ".join(each["urls"]) or each["reason"] or "",
-            )
-            for each in tools
-        ),
+        ((each["name"], each["state"], _version(each), ago(each["since"]), " ".join(each["urls"])) for each in tools),
     )
+    if unwell := [each for each in tools if each["reason"]]:
+        print()
+        for each in unwell:
+            print(safe(f"{each['name']}: {each['reason']}"))
 
 
 def show_tool(tool: dict[str, Any]) -> None:
@@ -78,8 +73,11 @@ def show_operations(operations: list[dict[str, Any]]) -> None:
         note("no operations")
         return
     table(
-        ("OPERATION", "KIND", "TOOL", "STATE", "CREATED"),
-        ((each["id"], each["kind"], each["tool_name"], each["state"], ago(each["created_at"])) for each in operations),
+        ("OPERATION", "KIND", "TOOL", "STATE", "CREATED", "ASKED BY"),
+        (
+            (each["id"], each["kind"], each["tool_name"], each["state"], ago(each["created_at"]), each["requested_by"])
+            for each in operations
+        ),
     )
 
 

@@ -28,8 +28,9 @@ async def main(servers: str, name: str, credentials: str) -> None:
 
     async def seen(message) -> None:
         what = json.loads(message.data)["data"]
-        if what["state"] == "degraded":
-            tool = await ask("tools.show", name=what["tool"])
+        tool = await ask("tools.show", name=what["tool"]) if what["state"] == "degraded" else {}
+        # What is being stopped or started is not well for a moment either, and what was stopped is to stay so.
+        if tool.get("desired") == "running" and not tool["operation"]:
             # However often it is seen to be unwell, it is restarted once for each operation it was last changed by.
             key = f"{what['tool']} degraded after {what['judged_by']}"
             answer = await ask("tools.restart", name=tool["name"], idempotency_key=key)

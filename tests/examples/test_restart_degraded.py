@@ -20,6 +20,7 @@ from deploy.setup.images import BUSYBOX
 from libs.runtime.nats_keys import credentials_file, new_user
 from tests.gateway.doors import door
 from tests.support.platform import Platform, whole_platform
+from tests.support.platform_stacks import did, installed, service, stack, waits
 from tests.support.platform_tools import Files
 from tests.support.platform_waiting import until
 from tests.support.stage import staged
@@ -106,6 +107,25 @@ async def test_a_tool_that_degrades_is_restarted_by_the_agent_and_is_well_again(
     assert restarts == [f"agent:{NAME}"]
     after = await platform.hand.inspect(install.tool)
     assert after["State"]["StartedAt"] > before["State"]["StartedAt"]
+
+
+async def test_what_is_stopped_in_order_is_not_taken_for_ill_though_it_degrades_on_the_way(
+    platform: Platform, tmp_path: Path
+):
+    slow = service("trap 'sleep 2; exit 0' TERM; sleep 5000 & wait $!")
+    files = stack({"slow": slow, "quick": waits(depends_on=["slow"])})
+    name, install = await installed(platform, files)
+    credentials = tmp_path / f"{NAME}.creds"
+    code, out = await machete(platform, "agent", "add", NAME, "--role", "operator", "--output", str(credentials))
+    assert code == 0, out
+    async with watching(platform, credentials):
+        assert (await did(platform, "stop", name))["state"] == "stopped"
+        assert "degraded" in [each.state for each in await platform.observed(install.tool)]
+        # What it asked for in between would come before this.
+        assert (await did(platform, "start", name))["state"] == "running"
+    page = await platform.api.get("/api/v1/operations", tool=name)
+    asked = [(each["kind"], each["requested_by"]) for each in page["operations"] if "agent" in each["requested_by"]]
+    assert asked == []
 
 
 def said_at_once(*arguments: str) -> str:
