@@ -1,8 +1,8 @@
 """What a stream tells from now on, read once for all live connections of this process that want it.
 
 A connection keeps no queue: only where it stands. What was read last lies here for all of them, bounded; who stands
-before that reads for itself, from the stream, until it has caught up. So a slow one costs no memory, delays nobody
-and misses nothing that the stream still holds.
+before that reads for itself, from the stream, until it has caught up. So a slow one costs no more than what it takes
+at once, delays nobody and misses nothing that the stream still holds.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ STEP = 64
 
 @dataclass(frozen=True)
 class Room:
-    """How much lies here: so many messages, of so many bytes."""
+    """How much lies here, or is taken at once: so many messages, of so many bytes, if one alone is not more."""
 
     messages: int
     size: int
@@ -114,8 +114,8 @@ class Feed:
             if not self._taps[key]:
                 del self._taps[key]
 
-    def take(self, tap: Tap, place: int, most: int) -> tuple[list[Entry], int] | None:
-        """What the tap wants after this place, at most so many, and the place then; None if that lies here no more."""
+    def take(self, tap: Tap, place: int, most: Room) -> tuple[list[Entry], int] | None:
+        """What the tap wants after this place, at most so much, and the place then; None if that lies here no more."""
         if self._problem is not None:
             kind = Replaced if isinstance(self._problem, Replaced) else RuntimeError
             raise kind(str(self._problem)) from self._problem
@@ -124,10 +124,12 @@ class Feed:
         if tap.first <= self.floor:
             return None
         found: list[Entry] = []
+        size = 0
         at = bisect_left(self._sequences, max(tap.first, place + 1))
-        while at < len(self._entries) and len(found) < most:
+        while at < len(self._entries) and len(found) < most.messages and size < most.size:
             if not tap.keys.isdisjoint(self._entries[at].keys):
                 found.append(self._entries[at])
+                size += self._entries[at].size
             at += 1
         if at < len(self._entries):
             tap.first = self._sequences[at]

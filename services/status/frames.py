@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.live import Gap, GapFrame, HeartbeatFrame
-from libs.contracts.logs import PlainChunk
 from libs.contracts.operations import OperationEnded
 from libs.contracts.subjects import RECORD, BadSubject
 from libs.runtime import metrics
@@ -23,6 +23,23 @@ _EVENTS, _LINES, _GAPS, _STATES = (metrics.live_frames.labels(kind) for kind in 
 _MISSED = metrics.log_lines_missed.labels("live")
 # Characters: what many are sent at once.
 REMEMBERED = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """Lines of one source: as they stand in a frame (`text`), and their numbers.
+
+    Not each by itself, which would take many times that.
+    """
+
+    tool: str
+    source: str
+    lines: range
+    text: str
+
+    @property
+    def first(self) -> int:
+        return self.lines.start
 
 
 class Entry:
@@ -54,17 +71,14 @@ class Entry:
             return None
 
     @cached_property
-    def chunk(self) -> PlainChunk | None:
-        return chunk_of(self.kept)
-
-    @cached_property
-    def log(self) -> str:
-        """Its lines, as they stand in a frame: the fields of `LogLines`, written without a model for each line."""
-        chunk = self.chunk
+    def printed(self) -> Printed | None:
+        """The fields of `LogLines`, written without a model for each line; None for what is no chunk of lines."""
+        chunk = chunk_of(self.kept)
         if chunk is None:
-            return "null"
+            return None
         said = {"tool": chunk.tool, "source": chunk.source, "first": chunk.first, "lines": chunk.lines}
-        return json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(said, ensure_ascii=False, separators=(",", ":"))
+        return Printed(chunk.tool, chunk.source, range(chunk.first, chunk.first + len(chunk.lines)), text)
 
 
 class Encoder:
@@ -104,9 +118,9 @@ class Encoder:
         return frame
 
 
-def lines(cursor: str, entry: Entry) -> str:
+def lines(cursor: str, printed: Printed) -> str:
     _LINES.inc()
-    return f'{{"cursor":"{cursor}","log":{entry.log}}}'
+    return f'{{"cursor":"{cursor}","log":{printed.text}}}'
 
 
 def gap(cursor: str, what: Gap) -> str:

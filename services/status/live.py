@@ -22,15 +22,15 @@ from services.status import frames
 from services.status.board import Board, Watch
 from services.status.domain.cursors import Place
 from services.status.domain.topics import EVERYTHING, Followed
-from services.status.feeds import Feeds
+from services.status.feeds import Feeds, Room
 from services.status.frames import Encoder, Entry
 from services.status.sources import Part, Past, Source, source
 
 log = get_logger(__name__)
 
-# So many of one kind are sent before the others have their turn.
-AT_ONCE = 64
-TOGETHER = 512
+# So much of one kind is sent before the others have their turn. It is what a connection holds.
+AT_ONCE = Room(64, 128 * 1024)
+TOGETHER = Room(512, 512 * 1024)
 # An operation's end is held back for the lines that came before it; not for ever, should they be lost.
 LINES_FIRST = 5.0
 
@@ -232,14 +232,16 @@ class LiveSession:
         return bool(items)
 
     async def _tell_chunk(self, entry: Entry, send: Send) -> None:
-        chunk = entry.chunk
-        if chunk is None or not self._followed.wants(chunk.tool, chunk.source):
+        about, printed = LOG.parse(entry.kept.subject), None
+        if self._followed.wants(about["tool"], about["source"]):
+            printed = entry.printed
+        if printed is None:
             return
-        gap = self._place.before(chunk, from_the_start=chunk.source in self._followed.operations)
+        gap = self._place.before(printed, from_the_start=printed.source in self._followed.operations)
         if gap is not None:
             await send(frames.gap(self._place.cursor(), gap))
-        self._place = self._place.after_lines(entry.sequence, chunk)
-        await send(frames.lines(self._place.cursor(), entry))
+        self._place = self._place.after_lines(entry.sequence, printed)
+        await send(frames.lines(self._place.cursor(), printed))
 
     async def _lines_before(self, entry: Entry, send: Send) -> None:
         """Who hears of an operation's end has all that it printed."""

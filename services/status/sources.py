@@ -6,14 +6,14 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from libs.contracts.streams import Stream
+from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Discarded, Extent, Replaced, asked_of, extent, read_until_now
-from services.status.feeds import Feed, Feeds, Tap
+from services.status.feeds import Feed, Feeds, Room, Tap
 from services.status.frames import Entry
 
-# What is read for one connection alone; as much lies here for it meanwhile.
-READ_AT_ONCE = 32
+# Messages that are on their way to one connection alone: chunks of lines are up to 64 KB, events rarely one.
+READ_AT_ONCE = {EVENTS.name: 32, LOGS.name: 8}
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Source:
         self._tap = tap
         self._apart = self._before() if part.past is not None else None
 
-    async def some(self, most: int) -> list[Entry | Discarded]:
-        """What comes next, at most so many; nothing only where nothing is there, of which `wake` tells the end.
+    async def some(self, most: Room) -> list[Entry | Discarded]:
+        """What comes next, at most so much; nothing only where nothing is there, of which `wake` tells the end.
 
         Raises `Replaced`, `Unavailable`.
         """
@@ -65,13 +65,15 @@ class Source:
         if self._apart is not None:
             await self._apart.aclose()
 
-    async def _next_of(self, apart: AsyncGenerator[Entry | Discarded], most: int) -> list[Entry | Discarded]:
+    async def _next_of(self, apart: AsyncGenerator[Entry | Discarded], most: Room) -> list[Entry | Discarded]:
         found: list[Entry | Discarded] = []
+        size = 0
         async for item in apart:
             found.append(item)
             if isinstance(item, Entry):
                 self.place = item.sequence
-            if len(found) == most:
+                size += item.size
+            if len(found) == most.messages or size >= most.size:
                 return found
         self._apart = None
         # What came while the last of these was told has woken already, and nothing else may come.
@@ -99,7 +101,9 @@ class Source:
         self._feed.join(self._tap, self.place)
 
     async def _between(self, subjects: Sequence[str], after: int, last: int) -> AsyncGenerator[Entry]:
-        reading = read_until_now(self._bus, self._part.stream, subjects, after, batch=READ_AT_ONCE)
+        reading = read_until_now(
+            self._bus, self._part.stream, subjects, after, batch=READ_AT_ONCE[self._part.stream.name]
+        )
         async with aclosing(reading) as stored:
             async for kept in stored:
                 if kept.sequence > last:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from libs.contracts.envelope import envelop
+from libs.contracts.logs import CHUNK_LINES
 from libs.contracts.streams import EVENTS
+from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.reader import Discarded, Replaced
 from services.status.domain.topics import EVERYTHING
 from services.status.feeds import STEP, Feed, Room, Tap
 from services.status.frames import Encoder, Entry
+from tests.status.service import chunk
 
 TOOLS = ("a", "b", "c")
 ROOM = Room(messages=2 * STEP, size=100_000)
+ALL = Room(messages=50, size=1_000_000)
 
 
 def entry(sequence: int, tool: str, size: int = 10) -> Entry:
@@ -41,7 +47,7 @@ class Client:
         self.woken += 1
         self.awake = True
 
-    def take(self, feed: Feed, stored: list[Entry], most: int) -> None:
+    def take(self, feed: Feed, stored: list[Entry], most: Room) -> None:
         self.awake = False
         taken = feed.take(self.tap, self.place, most)
         if taken is None:
@@ -75,7 +81,7 @@ def test_everybody_is_told_all_that_he_wants_once_and_in_order(steps: list[tuple
     for what, number, which in steps:
         if what == "take":
             if clients[int(which)].awake:
-                clients[int(which)].take(feed, stored, number)
+                clients[int(which)].take(feed, stored, Room(number, 200))
             continue
         for offset in range(number):
             each = entry(feed.head + 1 + offset % 2, TOOLS[(TOOLS.index(which) + offset // 7) % 3])
@@ -83,9 +89,9 @@ def test_everybody_is_told_all_that_he_wants_once_and_in_order(steps: list[tuple
             feed.put(each)
     for client in clients:
         while client.awake:
-            client.take(feed, stored, 50)
+            client.take(feed, stored, ALL)
         assert client.told == [each.sequence for each in stored if client.wants(each)]
-        assert feed.take(client.tap, client.place, 1) == ([], feed.head)
+        assert feed.take(client.tap, client.place, ALL) == ([], feed.head)
 
 
 def test_what_lies_here_is_bounded_in_number_and_bytes_whoever_is_slow() -> None:
@@ -98,7 +104,42 @@ def test_what_lies_here_is_bounded_in_number_and_bytes_whoever_is_slow() -> None
         most = max(most, feed.size)
     assert most <= ROOM.size + 5_000
     assert feed.head - feed.floor <= ROOM.messages
-    assert feed.take(slow.tap, slow.place, 10) is None
+    assert feed.take(slow.tap, slow.place, ALL) is None
+
+
+def test_what_is_taken_at_once_is_bounded_in_bytes_and_never_nothing() -> None:
+    feed = Feed(EVENTS, EVENTS.subjects, ROOM)
+    client = Client(frozenset((EVERYTHING,)))
+    feed.join(client.tap, 0)
+    for sequence, size in enumerate((400, 400, 400, 5_000, 400), 1):
+        feed.put(entry(sequence, "a", size))
+    taken: list[list[int]] = []
+    while client.awake:
+        before = len(client.told)
+        client.take(feed, [], Room(50, 500))
+        taken.append(client.told[before:])
+    assert taken == [[1, 2], [3, 4], [5], []]
+
+
+def test_lines_that_were_sent_take_three_times_their_bytes_at_most_while_they_lie_here() -> None:
+    """Of each line by itself they would take seven times as much."""
+    raw = [
+        envelop(chunk("sample-abcdef", "main", number, CHUNK_LINES), "test/1").encode()
+        for number in range(0, 8 * CHUNK_LINES, CHUNK_LINES)
+    ]
+    entries = [
+        Entry(Kept(number, LOG.build({"tool": "sample-abcdef", "source": "main"}), each))
+        for number, each in enumerate(raw, 1)
+    ]
+    tracemalloc.start()
+    try:
+        for each in entries:
+            assert each.printed is not None
+            assert len(each.printed.lines) == CHUNK_LINES
+        more, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert more < 2 * sum(len(each) for each in raw)
 
 
 def test_who_has_waited_long_for_something_of_his_own_is_not_behind_for_that() -> None:
@@ -110,7 +151,7 @@ def test_who_has_waited_long_for_something_of_his_own_is_not_behind_for_that() -
     assert patient.woken == 0
     feed.put(entry(1_000, "b"))
     assert patient.woken == 1
-    patient.take(feed, [], 10)
+    patient.take(feed, [], ALL)
     assert (patient.told, patient.behind, patient.place) == ([1_000], 0, 1_000)
 
 
@@ -121,7 +162,7 @@ def test_what_was_discarded_sends_everybody_to_look_for_himself() -> None:
     feed.put(entry(1, "a"))
     feed.skip(Discarded(1, 7))
     assert client.woken == 1
-    assert feed.take(client.tap, client.place, 10) is None
+    assert feed.take(client.tap, client.place, ALL) is None
 
 
 def test_who_left_is_woken_no_more() -> None:
@@ -140,7 +181,7 @@ def test_what_broke_a_feed_breaks_all_who_take_from_it() -> None:
     feed.fail(Replaced("EVENTS was made anew"))
     assert client.woken == 1
     with pytest.raises(Replaced, match="made anew"):
-        feed.take(client.tap, 0, 1)
+        feed.take(client.tap, 0, ALL)
 
 
 def test_a_frame_is_made_once_for_all_who_stand_in_the_same_place() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from pydantic import Field, TypeAdapter
 
 from libs.contracts.live import Gap
-from libs.contracts.logs import LogChunk, PlainChunk
 from libs.contracts.names import is_operation_id
 from services.status.domain.pages import BadCursor, pack, unpack
 
@@ -22,6 +22,22 @@ _Count = Annotated[int, Field(ge=0, strict=True)]
 _Last = _Count | None
 _PACKED = TypeAdapter(tuple[str, _Last, _Last, dict[str, _Count], _Last])
 _BEFORE_STATES = TypeAdapter(tuple[str, _Count, _Count, dict[str, _Count]])
+
+
+class Numbered(Protocol):
+    """Lines of one source, of which `first` is the number of the first one."""
+
+    @property
+    def tool(self) -> str: ...
+
+    @property
+    def source(self) -> str: ...
+
+    @property
+    def first(self) -> int: ...
+
+    @property
+    def lines(self) -> Sized: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +64,7 @@ class Place:
     def after_event(self, sequence: int) -> Place:
         return replace(self, events=sequence)
 
-    def after_lines(self, sequence: int, chunk: LogChunk | PlainChunk) -> Place:
+    def after_lines(self, sequence: int, chunk: Numbered) -> Place:
         """Of too many sources, the tools' are forgotten first: what an operation prints is counted from its start."""
         numbers = {key: number for key, number in self.next_line.items() if key != _key(chunk)}
         numbers[_key(chunk)] = chunk.first + len(chunk.lines)
@@ -56,7 +72,7 @@ class Place:
             del numbers[next((key for key in numbers if "." in key), next(iter(numbers)))]
         return replace(self, lines=sequence, next_line=numbers)
 
-    def before(self, chunk: LogChunk | PlainChunk, *, from_the_start: bool) -> Gap | None:
+    def before(self, chunk: Numbered, *, from_the_start: bool) -> Gap | None:
         """What was lost between the lines sent last and these; nothing can be said of a source not met before.
 
         A number that goes back is a source that was forgotten whole and began again.
@@ -74,7 +90,7 @@ def _without_lines(epoch: str, events: int | None, lines: int | None, states: in
     return pack([epoch, events, lines, numbers, states])
 
 
-def _key(chunk: LogChunk | PlainChunk) -> str:
+def _key(chunk: Numbered) -> str:
     return chunk.source if is_operation_id(chunk.source) else f"{chunk.tool}.{chunk.source}"
 
 
