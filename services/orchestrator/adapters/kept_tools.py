@@ -6,6 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +45,7 @@ class DiskKeptTools:
         releases = self.tools / tool.id / "releases"
         text = KeptTool(instance=self.instance, tool=tool).model_dump_json(indent=1)
         # A tool that was just uninstalled has no folder any more, and gets none.
-        if releases.is_dir() and _text(releases / NAME) != text:
+        if releases.is_dir() and not _says(releases / NAME, text):
             try:
                 private_files.write(releases / NAME, text)
             except FileNotFoundError:
@@ -71,7 +74,11 @@ class DiskKeptTools:
 
     def _read(self, folder: Path) -> Tool:
         """Raises `OSError` or `ValueError`."""
-        found = KeptTool.model_validate_json((folder / "releases" / NAME).read_bytes())
+        file = folder / "releases" / NAME
+        content = _content(file)
+        if content is None:
+            raise FileNotFoundError(file)
+        found = KeptTool.model_validate_json(content)
         if found.tool.id != folder.name:
             raise ValueError(f"it tells of the tool {found.tool.id!r}, which belongs elsewhere")
         if found.instance != self.instance:
@@ -79,11 +86,24 @@ class DiskKeptTools:
         return found.tool
 
 
-def _text(file: Path) -> str | None:
+def _says(file: Path, text: str) -> bool:
+    """Whether there is nothing to be written. What stands there and cannot be read is put right with that."""
     try:
-        return file.read_text()
+        return _content(file) == text.encode()
+    except OSError:
+        return False
+
+
+def _content(file: Path) -> bytes | None:
+    """Raises `OSError`, also for what is no file, or a link to one: whoever reads that may never come back."""
+    try:
+        handle = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return None
+    with os.fdopen(handle, "rb") as opened:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, f"{NAME} is no file")
+        return opened.read()
 
 
 def _reason(problem: Exception) -> str:
