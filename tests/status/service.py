@@ -22,6 +22,7 @@ from libs.contracts.queries import Question
 from libs.contracts.streams import EVENTS, LOGS
 from libs.runtime.bus.connection import Bus, Unanswerable
 from services.status.app import build
+from services.status.domain.cursors import parse_cursor
 from services.status.settings import Settings
 from tests.status.stories import Operation
 from tests.support.served import TOKEN, Served, served
@@ -46,6 +47,16 @@ class Running:
             stream = LOGS if isinstance(message, LogChunk) else EVENTS
             sequence = (await self.stage.witness.publish(stream, message)).sequence
         return sequence
+
+    async def told_next(self, live: Follower, *messages: Message) -> list[Frame]:
+        """Each is said and is the next that this one is told: nothing else was still to come from its stream."""
+        frames: list[Frame] = []
+        for message in messages:
+            sequence = await self.say(message)
+            frames.append(await live.next())
+            place, told = parse_cursor(frames[-1]["cursor"]), "log" if isinstance(message, LogChunk) else "event"
+            assert (told in frames[-1], place.lines if told == "log" else place.events) == (True, sequence), frames[-1]
+        return frames
 
     async def ask(self, question: Question) -> Any:
         return await self.gateway.ask(question, question.answered_with, patience=10.0)
@@ -91,13 +102,6 @@ class Follower:
 
     async def frames(self, count: int) -> list[Frame]:
         return [await self.next() for _ in range(count)]
-
-    async def silent(self, seconds: float = 0.3) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                raise AssertionError(f"it said {await self.socket.recv()!r}")
-        except TimeoutError:
-            return
 
 
 class Lines:

@@ -93,7 +93,7 @@ async def test_an_operation_is_told_from_its_beginning_and_its_lines_before_its_
     await status.say(other.accepted())
     async with status.live(f"operation:{install.id}") as live:
         frames = await live.frames(7 + 8)
-        await live.silent()
+        await status.told_next(live, install.begins("build", 1), printed(install, 10))
     assert [said(frame) for frame in frames if "event" in frame] == [
         "accepted install",
         "started",
@@ -121,7 +121,7 @@ async def test_a_tools_lines_are_told_from_now_on_without_those_of_its_operation
         async with status.live(topic) as live:
             await status.say(printed(install, 10), chunk(install.tool, "main", 2, 2), chunk(install.tool, "side", 0))
             frames = await live.frames(2)
-            await live.silent()
+            await status.told_next(live, chunk(install.tool, "side", 1))
         assert lines_of(frames) == ["main 2", "main 3", "side 0"]
         assert (frames[0]["log"]["tool"], frames[0]["log"]["source"], frames[0]["log"]["first"]) == (
             install.tool,
@@ -147,17 +147,16 @@ async def test_a_cut_after_any_frame_leaves_no_gap_and_repeats_nothing(status: R
             ]
         await status.say(*story, install.succeeded(fence, tool()), observed())
         whole = await live.frames(1 + 1 + 6 * 3 + 2)
-        await live.silent()
-    events, lines = events_of(whole), lines_of(whole)
-    assert len(set(events)) == len(events) == 1 + 1 + 6 + 2
-    assert len(set(lines)) == len(lines) == 18
-    for cut, frame in enumerate(whole, 1):
-        head = whole[:cut]
+        assert len(set(events_of(whole))) == len(events_of(whole)) == 1 + 1 + 6 + 2
+        assert len(set(lines_of(whole))) == len(lines_of(whole)) == 18
+        whole += await status.told_next(live, observed(), chunk(install.tool, "main", 6))
+    for cut in range(1, len(whole) + 1):
+        events, lines, head = events_of(whole), lines_of(whole), whole[:cut]
         missing = len(lines) - len(lines_of(head))
-        async with status.live(*topics, cursor=frame["cursor"]) as live:
+        async with status.live(*topics, cursor=head[-1]["cursor"]) as live:
             tail = await live.frames(len(whole) - cut)
             if cut % 5 == 0:
-                await live.silent(0.05)
+                whole += await status.told_next(live, observed(), chunk(install.tool, "main", 6 + cut // 5))
         assert events_of(head) + events_of(tail) == events, f"cut after frame {cut}"
         both = lines_of(head) + lines_of(tail)
         assert missing == len(lines_of(tail))
@@ -189,7 +188,7 @@ async def test_a_killed_nats_costs_no_frame_and_repeats_none(status: Running, st
             await stage.crash()
         await happening
         frames = await collecting
-        await live.silent()
+        await status.told_next(live, install.begins("build", 1), printed(install, total))
     assert lines_of(frames) == [f"{install.id} {number}" for number in range(total)]
     assert len(set(events_of(frames))) == len(events_of(frames)) == 2 + total
     assert not [frame for frame in frames if "gap" in frame]
@@ -265,7 +264,6 @@ async def test_a_cursor_of_other_streams_is_told_and_goes_on_with_now(status: Ru
     other = Place("aaaaaaaa", 1, 1) if foreign == "another epoch" else Place(place.epoch, 10_000, 0)
     async with status.live("tools", cursor=other.cursor()) as live:
         gaps = await live.frames(2)
-        await live.silent()
         await status.say(observed(seconds=5))
         event = await live.next()
     assert [frame["gap"]["stream"] for frame in gaps] == ["events", "logs"]

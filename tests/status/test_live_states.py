@@ -63,6 +63,16 @@ async def until(live: Follower, wanted: dict[str, str], known: list[Frame]) -> l
     return came
 
 
+async def changes_next(status: Running, live: Follower, name: str, state: ToolState) -> Frame:
+    """The tool changes, and that is the next that this one is told, alone: nothing else was still to come."""
+    await status.say(observed(name, state))
+    frame = await live.next()
+    told = frame["states"]
+    assert [(each["name"], each["state"]) for each in told["tools"]] == [(name, str(state))], frame
+    assert (told["whole"], told["more"], told["gone"]) == (False, False, []), frame
+    return frame
+
+
 async def test_all_tools_come_first_and_then_each_as_it_changes(status: Running) -> None:
     await installed(status, "one", "two")
     async with status.live("states") as live:
@@ -80,7 +90,7 @@ async def test_all_tools_come_first_and_then_each_as_it_changes(status: Running)
         fence = await status.say(remove.started())
         await status.say(remove.succeeded(fence, None))
         await until(live, {"two": "failed"}, [first, second])
-        await live.silent()
+        await changes_next(status, live, "two", ToolState.DEGRADED)
 
 
 async def test_fifty_changes_within_a_tenth_of_a_second_are_one_frame(
@@ -94,19 +104,20 @@ async def test_fifty_changes_within_a_tenth_of_a_second_are_one_frame(
         told = [observed("busy", (ToolState.FAILED, ToolState.DEGRADED)[n % 2], seconds=n) for n in range(50)]
         last = await status.say(*told)
         frames = [await live.next() for _ in range(51)]
-        await live.silent(1.0)
+        await status.told_next(live, observed("busy", ToolState.FAILED))
+        assert [each["state"] for each in (await live.next())["states"]["tools"]] == ["failed"]
     assert [kind for frame in frames for kind in frame if kind != "cursor"].count("event") == 50
     assert [each["state"] for each in frames[-1]["states"]["tools"]] == ["degraded"]
     assert parse_cursor(frames[-1]["cursor"]).states == last
 
 
 async def test_what_changes_nothing_that_is_shown_is_not_told(status: Running) -> None:
-    await installed(status, "calm")
+    await installed(status, "calm", "other")
     async with status.live("states") as live:
         await live.next()
         await status.say(observed("calm", ToolState.RUNNING, reason=None, seconds=1))
         await status.say(observed("calm", ToolState.RUNNING, reason=None, seconds=2))
-        await live.silent(0.5)
+        await changes_next(status, live, "other", ToolState.FAILED)
 
 
 async def test_one_tool_alone_is_followed_by_its_name_or_id(status: Running) -> None:
@@ -131,11 +142,11 @@ async def test_who_comes_back_is_told_only_what_changed_meanwhile(status: Runnin
         await stays.next()
         async with status.live("states", cursor=cursor) as live:
             frame = await live.next()
-            await live.silent()
+            last = await changes_next(status, live, "three", ToolState.FAILED)
         assert frame["states"]["whole"] is False
         assert states_of([frame]) == {"two": "failed"}
-        async with status.live("states", cursor=frame["cursor"]) as live:
-            await live.silent()
+        async with status.live("states", cursor=last["cursor"]) as live:
+            await changes_next(status, live, "three", ToolState.DEGRADED)
 
 
 async def test_a_client_that_goes_from_replica_to_replica_knows_what_one_that_stays_knows(tmp_path: Path) -> None:
@@ -215,7 +226,7 @@ async def test_many_tools_come_in_several_frames_and_a_cut_between_them_begins_a
         async with status.live("states", cursor=frame["cursor"]) as live:
             assert states_of(await until(live, wanted, [])) == wanted
     async with status.live("states", cursor=whole[-1]["cursor"]) as live:
-        await live.silent()
+        await changes_next(status, live, "tool0", ToolState.FAILED)
 
 
 async def test_a_place_that_nobody_here_remembers_is_answered_with_everything(status: Running) -> None:
@@ -257,7 +268,7 @@ async def test_an_event_of_another_tool_is_none_of_one_s_business(status: Runnin
         stop = Operation("stop", "mine")
         await status.say(stop.accepted(), stop.started())
         frames = await live.frames(3)
-        await live.silent()
+        await status.told_next(live, observed("mine", seconds=8))
     assert {frame["event"]["data"]["tool"] for frame in frames} == {tool_named("mine")}
 
 
