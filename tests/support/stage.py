@@ -47,7 +47,9 @@ class Stage:
 
     async def readers(self, stream: str) -> list[str]:
         """The names of the consumers that a stream has now."""
-        return [info.name for info in await self.witness.jetstream.consumers_info(stream) if info.name]
+        # For one that is just being made or deleted the servers of a cluster wait for one another, longer than 2 s.
+        jetstream = self.witness.nats.jetstream(timeout=WITHIN)
+        return [info.name for info in await jetstream.consumers_info(stream) if info.name]
 
     async def has_readers(self, stream: str, count: int) -> None:
         """Returns when the stream has this many."""
