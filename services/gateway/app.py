@@ -1,5 +1,6 @@
 """The gateway, wired."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
@@ -7,7 +8,8 @@ from libs.contracts.queries import AuthenticateToken
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill, oldest_commands
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.quorum import missing
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.logging import get_logger
@@ -23,6 +25,8 @@ from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
 NAME = "gateway"
+# Seconds; sooner than a check is given up as one that hangs.
+ANSWERS_WITHIN = 1.5
 
 log = get_logger(__name__)
 
@@ -56,8 +60,14 @@ def build(settings: Settings) -> Service:
                 connected.clear()
 
     async def health() -> Sequence[Check]:
-        ok = bool(connected) and connected[0].connected
-        return [Check("nats", ok, "connected" if ok else "not connected")]
+        if not connected or not connected[0].connected:
+            return [Check("nats", False, "not connected")]
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                problem = await missing(connected[0], COMMANDS)
+        except (TimeoutError, Unavailable) as away:
+            problem = f"JetStream does not answer: {away!r}"
+        return [Check("nats", problem is None, "connected" if problem is None else f"connected, but {problem}")]
 
     return Service(NAME, router, run, health, accounts.authenticate)
 

@@ -13,6 +13,7 @@ from tests.support.nats_server import NatsCluster
 from tests.support.platform import Platform, split_platform
 from tests.support.platform_checks import fresh, succeeded
 from tests.support.platform_tools import web
+from tests.support.platform_waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +76,17 @@ async def test_without_a_majority_nothing_is_accepted_and_nothing_lost(
     platform: Platform, cluster: NatsCluster
 ) -> None:
     first, second, _ = cluster.servers
+
+    async def ready() -> bool:
+        return (await platform.api.health())["ready"]
+
+    async def unready() -> bool:
+        return not await ready()
+
     async with short_lives(platform, 4):
         await asyncio.sleep(0.5)
         await asyncio.gather(first.kill(), second.kill())
-        await asyncio.sleep(2)
+        await until(unready, "health says that nothing can be accepted", 60)
         await asyncio.gather(first.start(), second.start())
         await cluster.healthy()
+        await until(ready, "and that it can again", 60)
