@@ -22,6 +22,7 @@ from libs.contracts.tools import Repair, Repairs, StartTool, Tool
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.records import Records
+from libs.runtime.bus.states import States
 from services.orchestrator.domain.drift import Backoff, Cause, Drift, drift, is_at_work, judged
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway
@@ -149,6 +150,9 @@ class Reconciler:
         """
         due = it.drift.due if it.drift is not None else None
         if it.drift is None or due is None or due > seen.observed_at or await self._busy(it.tool.id):
+            return
+        # Who was at work as it was looked at has ended since, and his command went only once it was recorded how.
+        if (await States(self.bus).judged(it.tool.id))[1] != it.fence:
             return
         asked = await self._asked(it.tool.id, it.fence)
         if asked.is_known:

@@ -206,6 +206,20 @@ async def test_while_somebody_is_at_work_on_the_tool_nothing_is_asked_for(place:
         assert not await place.asked(tool)
 
 
+async def test_what_an_operation_ended_is_not_started_again_once_that_is_on_record(place: Place) -> None:
+    """It was looked at while the operation was under way, and is judged when that is over."""
+    tool = await place.tool()
+    reconciler = Reconciler(place.bus, place.containers)
+    place.engine.end(place.container(), 0)
+    seen = await place.containers.observe(tool.id)
+    judged = await reconciler.judge(tool, 1, seen)
+    assert judged.drift is not None
+    assert judged.drift.due is not None
+    await place.record(tool.model_copy(update={"state": ToolState.STOPPED, "desired": "stopped"}), 2)
+    await reconciler.act(judged, seen)
+    assert not await place.asked(tool)
+
+
 async def test_what_ended_while_an_operation_was_at_work_is_not_taken_for_somebody_s_doing(place: Place) -> None:
     tool = await place.tool()
     gateway = await place.stage.bus("gateway")
