@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import InvalidStatus
 
+from libs.contracts.envelope import Frozen
+from libs.runtime.bus.connection import Unavailable
+from services.status.handlers import told
 from tests.status.service import Running, chunk, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.stage import WITHIN, eventually, staged
@@ -46,3 +49,13 @@ async def test_lines_and_what_happens_are_refused_while_nats_is_away_and_told_af
         await stage.server.start()
         async with status.live("logs:sample"), status.followed("/api/v1/tools/sample/logs", tail=5) as followed:
             assert texts([await followed.next()]) == ["main 0"]
+
+
+async def test_a_question_that_nothing_is_known_of_without_nats_is_answered_with_that() -> None:
+    async def find(_: object) -> Frozen:
+        raise Unavailable("JetStream says nothing of EVENTS")
+
+    answer = await told(find)(None)
+    assert answer.problem is not None
+    assert (answer.status, answer.problem.code) == (503, "bus_unavailable")
+    assert "JetStream says nothing of EVENTS" in answer.problem.message
