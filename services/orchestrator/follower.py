@@ -7,6 +7,7 @@ import time
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import structlog
 
@@ -22,6 +23,7 @@ from services.orchestrator.ports import Containers, Feed
 log = structlog.get_logger(__name__)
 
 NANO = 1_000_000_000
+SHORT = 12  # of a container's id, as everybody shortens it
 LOOK_AGAIN = 5.0
 # Seconds that reading may lag behind what is printed now because of storing. An engine skips a whole file, and says
 # nothing, for whoever is that much late. What was there before lies still, and is waited for.
@@ -110,10 +112,13 @@ class Follower:
         try:
             await writer.position()
             pace = _Pace(writer, Lag(time.time_ns()))
-            following = self.feed.follow_logs(container, _position(writer.mark), pace)
+            following = self.feed.follow_logs(container, _position(writer.mark, container), pace)
             async with writer.writing(), aclosing(following) as lines:
                 async for batch in lines:
-                    carried = [Line(stamped(at), bounded(text), place, gone) for at, _, text, place, gone in batch]
+                    carried = [
+                        Line(stamped(at), bounded(text), Mark(place, container), gone)
+                        for at, _, text, place, gone in batch
+                    ]
                     await writer.offer(carried, pace.patience(batch[-1].time))
         except (Failure, Overtaken, Unavailable, Refused) as problem:
             log.debug("following ended", tool=tool, problem=str(problem))
@@ -133,8 +138,19 @@ class Follower:
         self._ended.clear()
 
 
-def _position(mark: str | None) -> LogPosition | None:
+class Mark(NamedTuple):
+    """Where in the log of which container; `str` is what is kept of it."""
+
+    place: LogPosition
+    container: str
+
+    def __str__(self) -> str:
+        return f"{self.place}.{self.container[:SHORT]}"
+
+
+def _position(mark: str | None, container: str) -> LogPosition | None:
+    """In a container that came in the place of the one that was read last, from the time on where that one stood."""
     if mark is None:
         return None
-    at, _, lines = mark.partition(".")
-    return LogPosition(int(at), int(lines))
+    at, lines, *known = mark.split(".")
+    return LogPosition(int(at), int(lines) if known in ([], [container[:SHORT]]) else 0)

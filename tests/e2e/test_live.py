@@ -13,6 +13,7 @@ from tests.support.platform import Platform
 from tests.support.platform_api import Api, Live
 from tests.support.platform_checks import fresh
 from tests.support.platform_tools import gated, talkative, web
+from tests.support.platform_waiting import until
 
 Frame = dict[str, Any]
 
@@ -139,6 +140,31 @@ async def test_a_tool_s_lines_come_as_it_prints_them_and_go_on_after_a_break(pla
 
 async def says(live: Live, text: str) -> list[Frame]:
     return await live.until(lambda frame: text in texts([frame]))
+
+
+async def test_the_log_of_a_container_in_another_s_place_is_read_from_its_beginning_and_nothing_is_said_to_lack(
+    platform: Platform, api: Api
+) -> None:
+    install = await api.install(fresh("talks"), platform.forge.tool("talks", talkative(2)), start=True)
+    await api.done(install)
+    name = install.body["operation"]["tool_name"]
+    path = f"/api/v1/tools/{name}/logs"
+
+    async def printed() -> list[str]:
+        return [line["text"] for line in await api.all_lines(path)]
+
+    async def first() -> bool:
+        return await printed() == ["line 0", "line 1"]
+
+    await until(first, "the first container's lines are kept")
+    await platform.hand.remove(install.tool)
+    await api.done(await api.start(name))
+
+    async def second() -> bool:
+        return len(await printed()) >= 4
+
+    await until(second, "the second container's lines are kept")
+    assert await printed() == ["line 0", "line 1"] * 2
 
 
 async def test_a_tool_s_log_is_read_whole_by_its_tail_and_followed(platform: Platform, api: Api) -> None:
