@@ -20,7 +20,6 @@ from services.orchestrator.adapters.builder import BuildxBuilder
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
-from services.orchestrator.domain.failures import ToolExited
 from services.orchestrator.domain.names import LABEL_INSTANCE
 from tests.orchestrator.engine_promises import WEB, Rig
 
@@ -134,11 +133,10 @@ async def printed(rig: Rig, script: str, **changes: Any) -> str:
     """What a container of the tool prints, run to its end."""
     spec = rig.spec(command=("sh", "-c", script), port=None, **changes)
     placed = await rig.containers.start(spec)
-    with pytest.raises(ToolExited) as ended:
-        await rig.containers.ready(spec, placed)
-    assert ended.value.detail is not None
-    await rig.containers.stop(WEB, timeout=0)
-    return ended.value.detail["log"][0]
+    async with asyncio.timeout(60):
+        while (await rig.containers.observe(WEB)).services[0].is_up:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return (await rig.feed.tail_logs(placed.container_id, 20))[0].text
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
