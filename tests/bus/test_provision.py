@@ -22,8 +22,8 @@ async def provisioned(cluster: NatsCluster, servers: int) -> None:
 
 
 async def copies(bus: Bus) -> dict[str, int | None]:
-    consumers = await bus.jetstream.consumers_info(COMMANDS.name)
-    assert [each.config.num_replicas for each in consumers] == [3, 3]
+    for consumer in COMMANDS.consumers:
+        assert (await bus.jetstream.consumer_info(COMMANDS.name, consumer.name)).config.num_replicas == 3
     return {name: (await bus.jetstream.stream_info(name)).config.num_replicas for name in NAMES}
 
 
