@@ -18,6 +18,7 @@ from services.status.progress import Progress
 log = get_logger(__name__)
 
 PATIENCE = 5.0
+SOON = 0.25  # seconds in which most of what is behind has come
 RETRY = 0.5
 
 Found = TypeVar("Found")
@@ -45,10 +46,20 @@ class Lookup:
     newest: Callable[[], Awaitable[int]]
 
     async def up_to(self, position: int | None) -> None:
-        """Returns when the tables may be shown and hold everything up to here; raises `Refused` after `PATIENCE`."""
-        if await self.progress.reached(position or 0, PATIENCE):
+        """Returns when the tables may be shown and hold everything up to here.
+
+        Raises `Refused` after `PATIENCE`, and soon for what lies behind the end of the stream: nobody was told it,
+        or it was of streams that were lost.
+        """
+        position = position or 0
+        if await self.progress.reached(position, SOON):
             return
-        behind = max(position or 0, self.progress.last) - self.progress.position
+        if position > self.progress.last and position > (newest := await self.newest()):
+            way_out = "ask without one, or with that of a newer 202"
+            raise Refused(400, "position_unknown", f"There is no event {position}, the last is {newest}: {way_out}.")
+        if await self.progress.reached(position, PATIENCE):
+            return
+        behind = max(position, self.progress.last) - self.progress.position
         raise Refused(
             503, "projection_behind", f"The view of what happened is {behind} events behind; ask again in a moment."
         )

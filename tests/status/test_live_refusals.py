@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator
+from typing import Any
 
 import pytest
 from websockets.exceptions import InvalidStatus
@@ -18,9 +19,9 @@ async def status(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Run
         yield running
 
 
-async def refusal(status: Running, *topics: str, cursor: str | None = None) -> tuple[int, str, str]:
+async def refusal(status: Running, *topics: str, cursor: str | None = None, **manner: Any) -> tuple[int, str, str]:
     with pytest.raises(InvalidStatus) as refused:
-        async with status.live(*topics, cursor=cursor):
+        async with status.live(*topics, cursor=cursor, **manner):
             pass
     document = json.loads(refused.value.response.body)
     return refused.value.response.status_code, document["code"], document["detail"]
@@ -49,3 +50,23 @@ async def test_what_is_not_there_is_refused_by_name(status: Running, topic: str)
 @pytest.mark.parametrize("cursor", ["nonsense", "e30", "WyJhIiwxXQ", "WyJhIiwtMSwxLHt9XQ", "x" * 6_001])
 async def test_a_cursor_nobody_gave_out_is_refused(status: Running, cursor: str) -> None:
     assert (await refusal(status, "tools", cursor=cursor))[:2] == (400, "cursor_invalid")
+
+
+@pytest.mark.parametrize(
+    ("manner", "allowed"),
+    [
+        ({"pace": -1}, "0"),
+        ({"pace": 60_001}, "60000"),
+        ({"pace": "abc"}, "a whole number"),
+        ({"heartbeat": 0}, "1"),
+        ({"heartbeat": "0.5"}, "a whole number"),
+        ({"heartbeat": 1_000_000}, "300"),
+    ],
+)
+async def test_a_manner_that_cannot_be_is_refused_with_what_can(
+    status: Running, manner: dict[str, Any], allowed: str
+) -> None:
+    code, word, text = await refusal(status, "tools", **manner)
+    assert (code, word) == (422, "invalid_request")
+    assert next(iter(manner)) in text
+    assert allowed in text

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import RequestValidationError, WebSocketRequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse, Response
@@ -90,7 +90,8 @@ class _ProblemResponse(JSONResponse):
 def handle_problems(app: FastAPI) -> None:
     # Starlette takes None for a WebSocket; its types say Response.
     app.add_exception_handler(HTTPException, cast(Any, _on_http_exception))
-    app.add_exception_handler(RequestValidationError, cast(Any, _on_invalid_request))
+    for refused in (RequestValidationError, WebSocketRequestValidationError):
+        app.add_exception_handler(refused, cast(Any, _on_invalid_request))
 
 
 async def _on_http_exception(connection: HTTPConnection, error: Exception) -> Response | None:
@@ -99,10 +100,11 @@ async def _on_http_exception(connection: HTTPConnection, error: Exception) -> Re
 
 
 async def _on_invalid_request(connection: HTTPConnection, error: Exception) -> Response | None:
-    invalid = cast(RequestValidationError, error)
+    invalid = cast(RequestValidationError | WebSocketRequestValidationError, error)
     errors = cast(Sequence[Mapping[str, Any]], invalid.errors())
     broken = next((each for each in errors if each["type"] == "json_invalid"), None)
-    problem = _malformed(broken, str(invalid.body)) if broken else _invalid(errors, connection)
+    body = invalid.body if isinstance(invalid, RequestValidationError) else None
+    problem = _malformed(broken, str(body)) if broken else _invalid(errors, connection)
     return await _answered(connection, problem)
 
 
