@@ -8,7 +8,7 @@ from libs.contracts.subjects import RECORD
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.names import Names
-from tests.support.stage import Stage
+from tests.support.stage import WITHIN, Stage
 
 
 class Ledger:
@@ -44,7 +44,9 @@ class Ledger:
 
     async def extent(self) -> dict[str, int]:
         """The last sequence of every stream and bucket: unchanged if nothing was stored."""
-        return {str(info.config.name): info.state.last_seq for info in await self._bus.jetstream.streams_info()}
+        # The servers of a cluster that was just killed wait for one another, longer than 2 s.
+        jetstream = self._bus.nats.jetstream(timeout=WITHIN)
+        return {str(info.config.name): info.state.last_seq for info in await jetstream.streams_info()}
 
     async def _all(self, stream: Stream, subject: str) -> list[Kept]:
         found: list[Kept] = []

@@ -208,7 +208,9 @@ async def test_a_gateway_that_slept_until_all_was_over_finds_what_the_others_did
     stage: Stage, gateway: Door, ledger: Ledger, works: Works, crash: bool
 ):
     """A server that was started again does not know the command's id any more: it is stored twice, and run once."""
-    async with keeper(stage, gateway.data, halt=("before", "command"), signal=PAUSE) as sleeper:
+    halt = ("before", "command")
+    # Its patience goes on while it sleeps, and a cluster takes seconds to come back.
+    async with keeper(stage, gateway.data, halt=halt, signal=PAUSE, accept_patience=25.0) as sleeper:
         asleep = ask(sleeper)
         await sleeper.paused()
         id = operation(await install(gateway))
