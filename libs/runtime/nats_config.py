@@ -18,6 +18,9 @@ SYSTEM: Literal["SYSTEM"] = "SYSTEM"
 ROUTE = "route"
 GIB = 1024**3
 MOST_STORED = 10 * GIB
+# Bytes that may be on their way to one client before it is cut off as too slow. Of the many who read logs, all through
+# the connection of the status service, each has about half a MiB on its way at most.
+MAX_PENDING = 256 * 1024 * 1024
 MEMORY_STORE = 64 * 1024 * 1024
 # What nobody types by hand and no list of common passwords holds: 32 characters as `secrets` makes them.
 STRONG = re.compile(r"[A-Za-z0-9_-]{32,}")
@@ -81,6 +84,7 @@ def _document(settings: ServerSettings) -> dict[str, object]:
         "host": "127.0.0.1",
         "port": settings.port,
         "max_payload": settings.max_payload,
+        "max_pending": MAX_PENDING,
         "log_file": str(settings.folder / "server.log"),
         "logfile_size_limit": 4 * 1024 * 1024,
         "logfile_max_num": 3,

@@ -25,6 +25,8 @@ log = get_logger(__name__)
 
 # Bytes.
 BESIDE = 256 * 1024
+# Chunks on their way to one reader, of 64 KiB each: whoever does not read holds no more.
+READ_AT_ONCE = 8
 
 _MISSED = metrics.log_lines_missed.labels("http")
 
@@ -68,13 +70,13 @@ async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, 
     subject = LOG.build({"tool": operation.tool, "source": operation.id})
     printer = Printer(with_service=False, expected={operation.id: 0})
     if not follow:
-        async with aclosing(read_until_now(bus, LOGS, [subject])) as history:
+        async with aclosing(read_until_now(bus, LOGS, [subject], batch=READ_AT_ONCE)) as history:
             async for kept in history:
                 yield printer.printed(kept)
         return
     async with (
         _end_of_log(bus, lookup, operation.id, subject) as end,
-        aclosing(read(bus, LOGS, [subject], 0, end=end)) as items,
+        aclosing(read(bus, LOGS, [subject], 0, end=end, batch=READ_AT_ONCE)) as items,
     ):
         async for item in items:
             if isinstance(item, Kept):
@@ -123,7 +125,7 @@ async def _printed(bus: Bus, history: _History, subjects: str, follow: bool, tai
                 yield printer.printed(kept)
     if not follow:
         return
-    async with aclosing(read(bus, LOGS, [subjects], history.last)) as items:
+    async with aclosing(read(bus, LOGS, [subjects], history.last, batch=READ_AT_ONCE)) as items:
         async for item in items:
             if isinstance(item, Kept) and _is_service(item.subject):
                 yield printer.printed(item)
@@ -202,7 +204,7 @@ class _History:
     async def read(self, bus: Bus) -> AsyncGenerator[Kept]:
         if not self.subjects:
             return
-        async with aclosing(read_until_now(bus, LOGS, self.subjects)) as stored:
+        async with aclosing(read_until_now(bus, LOGS, self.subjects, batch=READ_AT_ONCE)) as stored:
             async for kept in stored:
                 if kept.sequence > self.last:
                     return

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from libs.contracts.envelope import envelop
-from libs.contracts.queries import ShowOperation
+from libs.contracts.logs import LogChunk, LogLine
+from libs.contracts.queries import ShowOperation, ShowTool
 from libs.contracts.streams import LOGS
 from libs.runtime.bus.connection import Kept
 from services.status.lines import BESIDE, Tail
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
+from tests.support.served import TOKEN
 from tests.support.stage import WITHIN, Stage, staged
 
 
@@ -256,3 +261,32 @@ async def test_a_tail_that_is_none_is_refused(status: Running, query: str) -> No
     response = await status.http.client.get(f"/api/v1/tools/strict/logs?{query}")
     assert response.status_code == 422
     assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_many_who_ask_for_a_long_log_and_do_not_read_it_cost_nobody_the_connection_to_nats(
+    status: Running,
+) -> None:
+    install = await installed(status, "flooding")
+    lines = tuple(LogLine(time=datetime.now(UTC), text="x" * 1000) for _ in range(60))
+    for number in range(300):
+        await status.say(LogChunk(tool=install.tool, source="app", first=60 * number, lines=lines))
+    path = f"/api/v1/tools/{install.tool}/logs?follow=true"
+    request = f"GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {TOKEN}\r\n\r\n"
+    readers: list[socket.socket] = []
+    try:
+        with capture_logs() as logged:
+            for _ in range(60):
+                reader = socket.socket()
+                reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                reader.setblocking(False)
+                readers.append(reader)
+                await asyncio.get_running_loop().sock_connect(reader, ("127.0.0.1", status.http.port))
+                await asyncio.get_running_loop().sock_sendall(reader, request.encode())
+            for reader in readers:
+                assert (await asyncio.get_running_loop().sock_recv(reader, 12)) == b"HTTP/1.1 200"
+            other = await installed(status, "neighbour")
+            assert (await status.ask(ShowTool(tool="neighbour"))).id == other.tool
+        assert "nats disconnected" not in [each["event"] for each in logged]
+    finally:
+        for reader in readers:
+            reader.close()
