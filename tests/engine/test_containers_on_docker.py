@@ -134,6 +134,17 @@ async def test_a_network_removed_by_hand_is_made_again(rig: Rig, sdk: docker.API
     await rig.containers.ready(spec, placed)
 
 
+async def test_a_container_taken_out_of_its_network_by_force_is_made_again_in_it(rig: Rig, sdk: docker.APIClient):
+    first = await rig.containers.start(rig.spec())
+    network = f"machete-{rig.instance}-{WEB}"
+    sdk.disconnect_container_from_network(first.container_id, network, force=True)
+    sdk.remove_network(network)
+    placed = await rig.containers.start(rig.spec())
+    assert placed.created
+    await rig.containers.ready(rig.spec(), placed)
+    assert list(sdk.inspect_container(placed.container_id)["NetworkSettings"]["Networks"]) == [network]
+
+
 async def test_a_container_removed_by_hand_is_made_again(rig: Rig, sdk: docker.APIClient):
     first = await rig.containers.start(rig.spec())
     sdk.remove_container(first.container_id, force=True)
