@@ -15,11 +15,12 @@ from clients.cli.place import Place
 
 PATIENCE = 20.0
 TRIES = 4
-# The platform names its routes; whoever sits at a terminal has commands.
-_COMMANDS = {
+# The platform names its routes and headers; whoever sits at a terminal has commands.
+_AT_A_TERMINAL = {
     "GET /api/v1/tools": "`machete list`",
     "GET /api/v1/operations": "`machete operations`",
     "GET /api/v1/dead-letters": "`machete dlq list`",
+    "repeat it with the same Idempotency-Key, and it is carried out once": "`machete operations` tells once it answers",
 }
 
 
@@ -123,7 +124,7 @@ def _good(status: int, body: dict[str, Any]) -> dict[str, Any]:
     if 200 <= status < 300:
         return body
     said = str(body.get("detail") or f"the platform answered {status}, and nothing more")
-    for route, command in _COMMANDS.items():
+    for route, command in _AT_A_TERMINAL.items():
         said = said.replace(route, command)
     code = REFUSED if 400 <= status < 500 else UNREACHABLE if status in (502, 503, 504) else FAILED
     raise Ending(code, said, str(body.get("code") or f"http_{status}"), body)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from clients.cli.transcript import Transcript
 
 MOST_OF_A_LOG = 20
+MOST_NAMED = 3
 COLORS = ("cyan", "yellow", "green", "magenta", "blue", "red")
 
 
@@ -110,9 +111,10 @@ def show_operation(operation: dict[str, Any]) -> None:
 def show_accepted(accepted: dict[str, Any]) -> None:
     operation = accepted["operation"]
     print(safe(f"{operation['kind']} {operation['tool_name']}: {operation['id']}"), flush=True)
-    waiting = accepted.get("waiting_for") or ()
+    waiting = list(accepted.get("waiting_for") or ())
     if waiting:
-        print(safe(f"waits for {', '.join(waiting)}"), flush=True)
+        more = " and others" if len(waiting) > MOST_NAMED else ""
+        print(safe(f"waits for {', '.join(waiting[:MOST_NAMED])}{more}"), flush=True)
 
 
 def show_end(api: Api, operation: dict[str, Any], wanted: str, transcript: Transcript) -> None:
