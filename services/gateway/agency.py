@@ -28,7 +28,7 @@ from services.gateway.domain.roles import NEEDED
 from services.gateway.ports import Agents, DatabaseAway
 from services.gateway.settings import Settings
 
-QUEUE = "gateway"
+NAME = QUEUE = "gateway"
 # Who was being let in while he was removed is in by then: the server waits no longer for an answer.
 SECOND_LOOK = 3.0
 
@@ -41,6 +41,7 @@ class Agency:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tasks: set[asyncio.Task[None]] = set()
+        self._flooding: set[str] = set()
         self.accounts: Agents
         self.issuer: Issuer | None = None
 
@@ -101,10 +102,23 @@ class Agency:
 
         async with AsyncExitStack() as stack:
             answers = await stack.enter_async_context(self._as("answers", self._settings.answers_password, closed.set))
+            user, password = self._settings.nats_credentials(NAME)
+            hearing = await stack.enter_async_context(
+                connect(
+                    self._settings.nats_url,
+                    user=user,
+                    password=password,
+                    service=NAME,
+                    source=bus.source,
+                    on_closed=closed.set,
+                )
+            )
             group = await stack.enter_async_context(asyncio.TaskGroup())
             watching = group.create_task(break_when(closed))
             await stack.enter_async_context(authorizing_agents(bus, issuer, known, queue=QUEUE))
-            await stack.enter_async_context(answering_agents(bus, answers, edge.respond, queue=QUEUE))
+            await stack.enter_async_context(
+                answering_agents(hearing, answers, edge.respond, queue=QUEUE, flooding=self._is_flooding)
+            )
             self._in_background(self._send_away_the_removed())
             try:
                 yield
@@ -117,6 +131,22 @@ class Agency:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    def _is_flooding(self, agent: str) -> None:
+        """Called by who hears agents: each connection of this one is ended, and it has to come again."""
+        if agent not in self._flooding:
+            log.warning("an agent is sent away: it asks faster than it can be refused", agent=agent)
+            self._flooding.add(agent)
+            self._in_background(self._send_away_flooding(agent))
+
+    async def _send_away_flooding(self, agent: str) -> None:
+        try:
+            keys = {each.key for each in await self.accounts.all() if each.name == agent}
+            await self._disconnect(lambda key: key in keys)
+        except DatabaseAway as problem:
+            log.warning("it is not known whose connection floods", agent=agent, problem=str(problem))
+        finally:
+            self._flooding.discard(agent)
 
     async def _send_away(self, key: str) -> None:
         await self._disconnect(lambda each: each == key)
@@ -137,10 +167,10 @@ class Agency:
         try:
             ended = await disconnect(self._as("warden", self._settings.warden_password), gone)
         except (Unavailable, SettingsError) as problem:
-            log.error("connections of removed agents may still listen", problem=str(problem))
+            log.error("connections of agents that are to go may still be there", problem=str(problem))
         else:
             if ended:
-                log.info("connections of removed agents were ended", count=ended)
+                log.info("connections of agents were ended", count=ended)
 
     def _as(
         self, user: str, given: SecretStr | None, on_closed: Callable[[], None] | None = None

@@ -43,6 +43,7 @@ class Service:
     held: list[AgentRequest] = field(default_factory=list[AgentRequest])
     answers: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
     may_go_on: asyncio.Event = field(default_factory=asyncio.Event)
+    flooding: list[str] = field(default_factory=list[str])
 
     async def respond(self, request: AgentRequest) -> Reply:
         if request.agent != CALM:
@@ -73,7 +74,7 @@ async def serving(stage: Stage) -> AsyncGenerator[Service]:
     bus, answers = await stage.bus("gateway"), await stage.bus("answers")
     await stage.witness.nats.subscribe("_INBOX_agent.>", cb=service.hear)
     await stage.witness.flush()
-    async with answering_agents(bus, answers, service.respond, queue="gateway"):
+    async with answering_agents(bus, answers, service.respond, queue="gateway", flooding=service.flooding.append):
         try:
             yield service
         finally:
@@ -105,6 +106,23 @@ async def test_of_one_agent_that_floods_little_is_kept_the_rest_is_counted_and_o
         await eventually(lambda: service.answers == said, "all that was kept is answered")
         await service.flood("flooder", 1)
         await eventually(lambda: service.answers["flooder", "200"] == MOST_OF_ONE + 1, "it is served again")
+        assert service.flooding == []
+
+
+async def test_who_sends_more_than_can_be_refused_is_told_of_by_name(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("libs.runtime.bus.agent_requests.FLOOD", 50)
+    monkeypatch.setattr("libs.runtime.bus.agent_requests.WITHIN", 3600.0)
+    kept = MOST_OF_ONE + MOST_REFUSALS_OF_ONE
+    async with serving(stage) as service:
+        await service.flood("flooder", kept + 49, b"")
+        await service.flood("other", kept + 49, b"")
+        await service.calm_is_answered("200")
+        assert service.flooding == []
+        await service.flood("flooder", 51, b"")
+        await service.calm_is_answered("200")
+        assert service.flooding == ["flooder", "flooder"]
 
 
 async def test_of_many_agents_that_flood_together_no_more_is_kept_and_all_of_that_is_answered(stage: Stage):

@@ -1,10 +1,13 @@
-"""Agents' requests: heard on the service's own connection, answered over one that can reach agents' inboxes only.
+"""Agents' requests: heard on a connection of their own, answered over one that can reach agents' inboxes only.
+
+Of their own, because the server cuts off who does not read as fast as agents send, and that is to cost nobody else.
 
 The server lets an agent publish under its own name alone, so the subject proves who asks. The reply subject proves
 nothing: the agent chose it. One that is not the agent's own inbox is not written to, and the request is not looked at.
 
 What is kept at one time is bounded, whatever agents send: so many requests are answered; so many more are refused,
-of which no body is kept; the rest is dropped and counted, and who sent it finds that nobody answers.
+of which no body is kept; the rest is dropped and counted, and who sent it finds that nobody answers. Of whom much is
+dropped in a short time, others suffer: only reading it takes all the time there is. So he is told of.
 """
 
 # nats-py leaves the types of its keyword parameters open.
@@ -13,6 +16,7 @@ of which no body is kept; the rest is dropped and counted, and who sent it finds
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -36,6 +40,8 @@ MOST_OF_ONE = 16
 MOST_REFUSALS = 1024
 # Of one agent: one that floods leaves others their refusals.
 MOST_REFUSALS_OF_ONE = 128
+# So many dropped of one agent within so many seconds are a flood.
+FLOOD, WITHIN = 1000, 10.0
 # Seconds that requests get when the service stops.
 GRACE = 2.0
 
@@ -68,9 +74,14 @@ Respond = Callable[[AgentRequest], Awaitable[Reply]]
 
 
 @asynccontextmanager
-async def answering_agents(bus: Bus, answers: Bus, respond: Respond, *, queue: str) -> AsyncGenerator[None]:
-    """Every request of an agent, shared by the replicas of a queue. `respond` raises nothing."""
-    responder = _Responder(answers, respond)
+async def answering_agents(
+    bus: Bus, answers: Bus, respond: Respond, *, queue: str, flooding: Callable[[str], None]
+) -> AsyncGenerator[None]:
+    """Every request of an agent, shared by the replicas of a queue. `respond` raises nothing.
+
+    `flooding` is called with the name of an agent that sends more than can be refused, again and again while it does.
+    """
+    responder = _Responder(answers, respond, flooding)
     subscription = await bus.nats.subscribe(AGENT.filter(), queue=queue, cb=responder.receive)
     await bus.flush()
     try:
@@ -103,9 +114,12 @@ class _Places:
 
 
 class _Responder:
-    def __init__(self, answers: Bus, respond: Respond) -> None:
+    def __init__(self, answers: Bus, respond: Respond, flooding: Callable[[str], None]) -> None:
         self._answers = answers
         self._respond = respond
+        self._flooding = flooding
+        self._dropped = Counter[str]()
+        self._counted_since = time.monotonic()
         self._pending: set[asyncio.Task[None]] = set()
         self._served = _Places(MOST, MOST_OF_ONE)
         self._refused = _Places(MOST_REFUSALS, MOST_REFUSALS_OF_ONE)
@@ -119,6 +133,7 @@ class _Responder:
         agent, door = fields["agent"], f"{fields['noun']}.{fields['action']}"
         if not is_inbox_of(agent, message.reply):
             metrics.agent_turned_away("reply")
+            self._drop(agent)
             log.warning(
                 "an agent named a reply subject that is not its own: nothing was done",
                 agent=agent,
@@ -132,6 +147,17 @@ class _Responder:
         else:
             # No line in the log either, which would grow as fast as they come; the refusals before it say who it is.
             metrics.agent_turned_away("flood")
+            self._drop(agent)
+
+    def _drop(self, agent: str) -> None:
+        now = time.monotonic()
+        if now - self._counted_since > WITHIN:
+            self._dropped.clear()
+            self._counted_since = now
+        self._dropped[agent] += 1
+        if self._dropped[agent] == FLOOD:
+            del self._dropped[agent]
+            self._flooding(agent)
 
     def _begin(self, request: AgentRequest, reply: str, places: _Places) -> None:
         """Takes over a place that was taken."""
