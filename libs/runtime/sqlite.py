@@ -1,6 +1,7 @@
 """Files of SQLite, opened in one way: a write-ahead log, so that reading and writing wait for each other in nothing."""
 
 import sqlite3
+import time
 from pathlib import Path
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
@@ -27,9 +28,9 @@ def engine(address: URL, *, durable: bool, patience: float) -> Engine:
     def set_up(connection: sqlite3.Connection, _record: object) -> None:
         # The driver begins transactions too late, and none for reading: `begin` does it.
         connection.isolation_level = None
-        synchronous = "FULL" if durable else "NORMAL"
-        for pragma in (f"busy_timeout={patience * 1000:.0f}", "journal_mode=WAL", f"synchronous={synchronous}"):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA busy_timeout={patience * 1000:.0f}")
+        _use_a_log(connection, patience)
+        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
 
     def begin(connection: Connection) -> None:
         # Those that will write begin as such: no upgrade of a lock can fail.
@@ -38,6 +39,19 @@ def engine(address: URL, *, durable: bool, patience: float) -> Engine:
     event.listen(made, "connect", set_up)
     event.listen(made, "begin", begin)
     return made
+
+
+def _use_a_log(connection: sqlite3.Connection, patience: float) -> None:
+    """Of several that are first to open a file one changes it over, for which SQLite has the others not wait."""
+    give_up = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as locked:
+            if locked.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > give_up:
+                raise
+        time.sleep(0.005)
 
 
 def reading(engine: Engine) -> Engine:

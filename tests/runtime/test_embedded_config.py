@@ -26,6 +26,7 @@ RENDERED = """{
   "host": "127.0.0.1",
   "port": 4223,
   "max_payload": 1048576,
+  "max_pending": 268435456,
   "log_file": "/data/nats/server.log",
   "logfile_size_limit": 4194304,
   "logfile_max_num": 3,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -84,3 +86,18 @@ def test_who_reads_sees_one_moment_and_keeps_nobody_from_writing(path: Path):
         assert number(reader) == seen
     with opened(path) as engine, sqlite.reading(engine).begin() as later:
         assert number(later) == seen + 1
+
+
+def test_of_many_that_are_first_to_open_a_file_each_gets_it(tmp_path: Path):
+    """SQLite has them wait for no lock while one of them changes the file over to its log."""
+    for turn in range(30):
+        path, ready = tmp_path / f"{turn}.db", threading.Barrier(8)
+
+        def first(path: Path = path, ready: threading.Barrier = ready) -> str:
+            with opened(path, patience=30) as engine:
+                ready.wait()
+                with engine.begin() as connection:
+                    return connection.exec_driver_sql("PRAGMA journal_mode").scalar_one()
+
+        with ThreadPoolExecutor(8) as several:
+            assert {each.result() for each in [several.submit(first) for _ in range(8)]} == {"wal"}
