@@ -208,7 +208,7 @@ def _tail(path: Path, size: int) -> bytes:
 @asynccontextmanager
 async def _theirs(stage: Stage) -> AsyncGenerator[_Theirs]:
     folder = stage.fresh("theirs")
-    rotation = ["--log-driver", "json-file", "--log-opt", "max-size=50m", "--log-opt", "max-file=2"]
+    rotation = ["--log-driver", "json-file", "--log-opt", "max-size=40m", "--log-opt", "max-file=5"]
     options = ["--network", "none", "--label", stage.label, "-v", f"{folder}:/data", *rotation]
     container = await engine.run("docker", "run", "-d", *options, BUSYBOX, "sh", "-c", flooding(LINES))
     try:

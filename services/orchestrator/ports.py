@@ -221,7 +221,7 @@ class Feed(Protocol):
         """Lines as they are written, several at a time, from the beginning or exactly after a position.
 
         While it is late and hurried lines are passed over, all but the last; the next one given says how many.
-        An engine leaves out without a word what is read too late.
+        What the engine keeps no longer when it is read is told by a line of its own, `NOT_KEPT`.
         Ends when the container stops. Close it (`aclosing`) to leave no reader at the engine.
         """
         ...

@@ -288,7 +288,7 @@ async def test_every_service_is_confined_and_restarted_as_promised(platform: Pla
         host = each["HostConfig"]
         assert (host["Memory"], host["PidsLimit"]) == (1024**3, 2048)
         assert "no-new-privileges:true" in host["SecurityOpt"]
-        assert host["LogConfig"]["Config"] == {"max-size": "50m", "max-file": "2"}
+        assert host["LogConfig"]["Config"] == {"max-size": "40m", "max-file": "5"}
     (binding,) = found["server"]["HostConfig"]["PortBindings"]["8080/tcp"]
     assert binding["HostIp"] == "127.0.0.1"
 

@@ -51,7 +51,7 @@ async def test_every_tool_is_confined_as_its_spec_says(rig: Rig, sdk: docker.API
     assert host["ReadonlyRootfs"] is True
     assert host["Privileged"] is False
     assert host["RestartPolicy"]["Name"] == "unless-stopped"
-    assert host["LogConfig"]["Config"] == {"max-size": "50m", "max-file": "2"}
+    assert host["LogConfig"]["Config"] == {"max-size": "40m", "max-file": "5"}
     assert host["PortBindings"]["8080/tcp"] == [{"HostIp": "127.0.0.1", "HostPort": str(placed.host_port)}]
     assert list(details["NetworkSettings"]["Networks"]) == [f"machete-{rig.instance}-{WEB}"]
 

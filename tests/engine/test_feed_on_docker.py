@@ -5,14 +5,16 @@ import os
 import random
 import time
 from contextlib import aclosing
+from itertools import pairwise
 from pathlib import Path
 
 import docker
+from docker.types import LogConfig
 
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.last_lines import last_lines
-from services.orchestrator.domain.log_frames import LogLine, LogPosition
+from services.orchestrator.domain.log_frames import NOT_KEPT, LogLine, LogPosition
 from services.orchestrator.domain.names import LABEL_INSTANCE
 from tests.engine.conftest import eventually
 from tests.orchestrator.behaviours import IMAGE, SLEEPS
@@ -121,6 +123,48 @@ async def test_a_reader_that_stops_reading_holds_nobody_up(rig: Rig):
     assert (await read_until(rig, container, "200000"))[-1].text == "200000"
     assert time.monotonic() - began < 30
     await lazy.aclose()
+
+
+def flooding(rig: Rig, sdk: docker.APIClient, lines: int, files: int) -> str:
+    """Prints `ready`, then the numbers from 1 as soon as it is sent SIGHUP; into files of 1 MB."""
+    script = f"trap 'seq {lines}; echo end' HUP; echo ready; while :; do sleep 0.1; done"
+    rotation = LogConfig(type="json-file", config={"max-size": "1m", "max-file": str(files)})
+    host = sdk.create_host_config(log_config=rotation)
+    labels = {LABEL_INSTANCE: rig.instance}
+    container = sdk.create_container(IMAGE, ["sh", "-c", script], labels=labels, host_config=host)["Id"]
+    sdk.start(container)
+    return container
+
+
+async def read_too_late(rig: Rig, sdk: docker.APIClient, container: str) -> list[str]:
+    """By one who begins in time, and goes on when all has long been printed."""
+    texts: list[str] = []
+    async with asyncio.timeout(100), aclosing(rig.feed.follow_logs(container)) as batches:
+        async for batch in batches:
+            texts += [line.text for line in batch]
+            if texts == ["ready"]:
+                sdk.kill(container, "HUP")
+            elif len(texts) < 5000:
+                await eventually(lambda: sdk.logs(container, tail=1) == b"end\n", 60)
+            if texts[-1] == "end":
+                break
+    sdk.kill(container)
+    return texts
+
+
+async def test_who_reads_too_late_gets_all_that_the_engine_still_has(rig: Rig, sdk: docker.APIClient):
+    """Its own follower leaves out whole files, and says nothing."""
+    texts = await read_too_late(rig, sdk, flooding(rig, sdk, 200_000, files=40))
+    assert texts == ["ready", *map(str, range(1, 200_001)), "end"]
+
+
+async def test_what_the_engine_keeps_no_longer_is_told_in_its_place(rig: Rig, sdk: docker.APIClient):
+    texts = await read_too_late(rig, sdk, flooding(rig, sdk, 200_000, files=3))
+    holes = [number for number, text in enumerate(texts) if text == NOT_KEPT]
+    assert holes
+    for begin, end in pairwise([0, *holes, len(texts) - 1]):
+        numbers = [int(text) for text in texts[begin + 1 : end]]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 async def test_the_last_lines_of_a_long_log_come_at_once(rig: Rig):

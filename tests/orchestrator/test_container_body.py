@@ -55,7 +55,7 @@ def test_the_engine_is_asked_for_exactly_this():
             "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "20123"}]},
             "RestartPolicy": {"Name": "unless-stopped"},
             "SecurityOpt": ["no-new-privileges"],
-            "LogConfig": {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "2"}},
+            "LogConfig": {"Type": "json-file", "Config": {"max-size": "40m", "max-file": "5"}},
             "Mounts": [
                 {"Type": "bind", "Source": f"{DATA}/data", "Target": "/app/data", "ReadOnly": False},
                 {"Type": "bind", "Source": f"{DATA}/config", "Target": "/app/config", "ReadOnly": True},

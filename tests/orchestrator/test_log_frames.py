@@ -1,6 +1,15 @@
 import pytest
 
-from services.orchestrator.domain.log_frames import LINE_LENGTH, NOT_KEPT, LogPosition, LogReader, nanoseconds, since
+from services.orchestrator.domain.log_frames import (
+    LINE_LENGTH,
+    NOT_KEPT,
+    Leap,
+    LogPosition,
+    LogReader,
+    Untold,
+    nanoseconds,
+    since,
+)
 
 SECOND = 1_000_000_000
 
@@ -75,10 +84,37 @@ def test_lines_that_are_passed_over_are_counted_and_reading_goes_on_exactly():
         first = reader.feed(whole[: cut // 3])
         reader.skip(whole[cut // 3 : cut])
         rest = reader.feed(whole[cut:])
-        skipped = sum(line.skipped for line in rest) or reader.passed
+        skipped = sum(line.skipped for line in rest) or reader.untold.passed
         assert len(first) + skipped + len(rest) == len(lines)
         assert rest == [line._replace(skipped=each.skipped) for line, each in zip(fed[-len(rest) :], rest, strict=True)]
         assert rest[-1].position == fed[-1].position
+
+
+@pytest.mark.parametrize("passing", [False, True])
+@pytest.mark.parametrize(("times", "read"), [([1, 2, 3, 70, 71], 3), ([1, 49, 50, 99, 148], 5), ([1, 60, 109, 158], 4)])
+def test_a_reader_that_looks_for_leaps_stops_before_what_comes_after_one(times: list[int], read: int, passing: bool):
+    """Fifty or more nanoseconds after the line before, and after the beginning, which is at 20."""
+    reader = LogReader()
+    reader.feed(frame(b"before\n"))
+    reader.leap = Leap(nanoseconds("2026-11-21T08:20:18Z") + 20, 50)
+    whole = b"".join(frame(b"x\n", time) for time in times)
+    if passing:
+        reader.skip(whole)
+    else:
+        assert len(reader.feed(whole)) == read
+    assert reader.untold == Untold(read if passing else 0)
+    assert reader.position is not None
+    assert reader.position.time % SECOND == times[read - 1]
+    assert (reader.leapt_to is not None) == (read < len(times))
+
+
+def test_what_was_passed_over_or_lost_before_a_leap_is_told_by_who_reads_on():
+    position = LogPosition(nanoseconds("2026-11-21T08:20:18.000000001Z"), 3)
+    reader = LogReader(position, untold=Untold(passed=7))
+    reader.skip(frame(b"later\n", 9))
+    assert reader.lost
+    first, second = LogReader(reader.position, untold=reader.untold).feed(frame(b"later\n", 9) + frame(b"next\n", 10))
+    assert (first.text, first.skipped, second.text, second.skipped) == (NOT_KEPT, 8, "next", 0)
 
 
 def test_the_lines_of_a_terminal_are_read_however_they_are_cut_and_on_after_any_of_them():

@@ -69,7 +69,7 @@ def test_what_is_confined_cannot_be_loosened_by_what_is_said():
     said = {"logging": {"driver": "none"}, "security_opt": ["seccomp=unconfined"], "container_name": "x"}
     found = one({**said, "profiles": ["a"], "pull_policy": "always", "develop": {}, "x-mine": 1})
     assert found["security_opt"] == ["no-new-privileges:true"]
-    assert found["logging"] == {"driver": "json-file", "options": {"max-size": "50m", "max-file": "2"}}
+    assert found["logging"] == {"driver": "json-file", "options": {"max-size": "40m", "max-file": "5"}}
     assert not {"container_name", "profiles", "pull_policy", "develop", "x-mine"} & set(found)
 
 

@@ -4,16 +4,21 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import time_ns
 from typing import Any
 
+from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.adapters.inspection import inspect_container
 from services.orchestrator.domain.engine_events import ACTIONS, EngineEvent, parse_event
 from services.orchestrator.domain.failures import EngineAway
-from services.orchestrator.domain.log_frames import LogLine, LogPosition, LogReader, nanoseconds
+from services.orchestrator.domain.log_frames import NOTHING, LogLine, LogPosition, LogReader, nanoseconds
 from services.orchestrator.domain.log_frames import since as engine_time
+from services.orchestrator.domain.log_lag import Leaps
 from services.orchestrator.domain.names import containers_filter
 from services.orchestrator.ports import AT_LEISURE, Pace
+
+log = get_logger(__name__)
 
 # Seconds without anything new, after which what came last is read, however much of a hurry there was.
 PAUSE = 0.1
@@ -54,13 +59,32 @@ class DockerFeed:
     async def follow_logs(
         self, container_id: str, after: LogPosition | None = None, pace: Pace = AT_LEISURE
     ) -> AsyncGenerator[list[LogLine], None]:
+        raw, ahead, leaps = await self._has_terminal(container_id), await self._ahead(), Leaps()
+        untold, leapt_to = NOTHING, None
+        while True:
+            reader = LogReader(after, raw=raw, untold=untold)
+            leaps.opened(time_ns() + ahead)
+            async with aclosing(self._follow(container_id, after, reader, pace, leaps, ahead)) as batches:
+                async for lines in batches:
+                    yield lines
+            if leapt_to is not None and reader.first is not None:
+                leaps.turned_out(reader.lost or reader.first < leapt_to)
+            if reader.leapt_to is None:
+                return
+            log.info("lines are read again: the engine may have left some out", container=container_id)
+            after, untold, leapt_to = reader.position, reader.untold, reader.leapt_to
+
+    async def _follow(
+        self, container_id: str, after: LogPosition | None, reader: LogReader, pace: Pace, leaps: Leaps, ahead: int
+    ) -> AsyncGenerator[list[LogLine], None]:
+        """Until the container stops, or the reader."""
         query: dict[str, Any] = {"follow": True, "stdout": True, "stderr": True, "timestamps": True}
         if after is not None:
             query["since"] = engine_time(after.time)
-        reader = await self._reader(container_id, after)
         last: bytes | None = None  # of what is passed over, kept until more comes: the end is worth more
         async with aclosing(with_pauses(self.engine.stream(_logs(container_id), query), PAUSE)) as chunks:
             async for chunk in chunks:
+                reader.leap = leaps.suspected()
                 if last is not None and chunk:
                     reader.skip(last)
                 elif last is not None and (lines := reader.feed(last)):
@@ -68,15 +92,22 @@ class DockerFeed:
                 last = chunk if chunk and pace.is_hurried() and pace.is_late(reader.time) else None
                 if chunk and last is None and (lines := reader.feed(chunk)):
                     yield lines
+                if reader.leapt_to is not None:
+                    return
+                leaps.came(len(chunk), reader.time, time_ns() + ahead)
 
     async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
         query: Query = {"tail": count, "stdout": True, "stderr": True, "timestamps": True}
-        reader = await self._reader(container_id)
+        reader = LogReader(raw=await self._has_terminal(container_id))
         return reader.feed(await self.engine.read("GET", _logs(container_id), query))
 
-    async def _reader(self, container_id: str, after: LogPosition | None = None) -> LogReader:
+    async def _has_terminal(self, container_id: str) -> bool:
         inspected = await inspect_container(self.engine, container_id)
-        return LogReader(after, raw=inspected is not None and bool(inspected["Config"]["Tty"]))
+        return inspected is not None and bool(inspected["Config"]["Tty"])
+
+    async def _ahead(self) -> int:
+        """Of this machine's clock is the engine's, in nanoseconds."""
+        return 0 if self.engine.is_local else await self.now() - time_ns()
 
     async def ends(self, container_id: str, since: int) -> list[tuple[int, int]]:
         """When it ended since then (nanoseconds, ascending) and with which code, as far as the engine remembers."""

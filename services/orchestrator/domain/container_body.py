@@ -14,9 +14,9 @@ from services.orchestrator.domain import names
 from services.orchestrator.domain.specs import ContainerSpec, FolderMount, VolumeMount
 from services.orchestrator.domain.stacks.places import Place
 
-# Who follows a log and is late by more than one file is not told of that file: it must hold what a tool prints in the
-# seconds by which an engine under load is late itself. Short lines take some 80 bytes.
-LOG_ROTATION = {"Type": "json-file", "Config": {"max-size": "50m", "max-file": "2"}}
+# An engine reads a log slower than a tool can write it: what is written in a burst has to lie until it is read. Short
+# lines take some 80 bytes, so two million of them are always there.
+LOG_ROTATION = {"Type": "json-file", "Config": {"max-size": "40m", "max-file": "5"}}
 
 
 def create_body(spec: ContainerSpec, host_port: int | None, data: Path) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 Stream = Literal["stdout", "stderr"]
 HEADER = Struct(">BxxxL")  # the stream's number, and the length of what follows
+AFTER_ALL = b"~"
 STAMP = len("2026-11-21T08:20:18.123456789Z")
 NOT_KEPT = "[some of what was printed here came faster than the engine could tell, and is lost]"
 LINE_LENGTH = 16 * 1024  # the engine cuts longer ones, and gives the pieces as lines, without an end but of the last
@@ -46,14 +47,42 @@ class LogLine(NamedTuple):
     skipped: int = 0
 
 
-class LogReader:
-    """Feed it bytes as they come; it gives whole lines, without those up to `after`. `raw`: of a terminal."""
+class Untold(NamedTuple):
+    """`passed` lines were passed over; and others are `lost`, nobody knows how many."""
 
-    def __init__(self, after: LogPosition | None = None, *, raw: bool = False) -> None:
+    passed: int = 0
+    lost: bool = False
+
+
+NOTHING = Untold()
+
+
+class Leap(NamedTuple):
+    """Nanoseconds without a line, `least` of them or more and after `since`, in which lines may be left out."""
+
+    since: int
+    least: int
+
+    def is_between(self, one: int, next: int) -> bool:
+        return next - max(one, self.since) >= self.least
+
+
+class LogReader:
+    """Feed it bytes as they come; it gives whole lines, without those up to `after`. `raw`: of a terminal.
+
+    With `leap` set it stops for good before the first line that comes after such a one: `leapt_to` is its time then.
+    `first` is the time of the first line after `after`, and `lost` whether that is not the next one, because the
+    engine keeps it no longer. `untold` is what the next line that is given will tell.
+    """
+
+    def __init__(self, after: LogPosition | None = None, *, raw: bool = False, untold: Untold = NOTHING) -> None:
         self._raw = raw
         self._rest = b""
-        self.passed = 0
-        self._lost = False
+        self.untold = untold
+        self.first: int | None = None
+        self.lost = False
+        self.leap: Leap | None = None
+        self.leapt_to: int | None = None
         self._mark = after.time if after else -1
         self._count = 0
         self._skip = after.lines if after else 0
@@ -63,35 +92,68 @@ class LogReader:
         """The highest that was read."""
         return self._mark
 
+    @property
+    def position(self) -> LogPosition | None:
+        """After the last line that was read."""
+        return LogPosition(self._mark, self._count) if self._count else None
+
     def feed(self, chunk: bytes) -> list[LogLine]:
         """Raises ValueError for what is not a log stream."""
         lines: list[LogLine] = []
-        for stream, frame in self._frames(chunk):
-            stamp, _, text = frame.decode("utf-8", "replace").partition(" ")
-            if line := self._line("stderr" if stream == 2 else "stdout", nanoseconds(stamp), text):
-                if self._lost:
-                    lines.append(line._replace(text=NOT_KEPT, skipped=self.passed))
-                    self.passed = 0
-                lines.append(line._replace(skipped=self.passed) if self.passed else line)
-                self.passed, self._lost = 0, False
+        for line in self._lines(chunk):
+            if self.untold != NOTHING:
+                lines += self._telling(line)
+            else:
+                lines.append(line)
         return lines
+
+    def _telling(self, line: LogLine) -> list[LogLine]:
+        (passed, lost), self.untold = self.untold, NOTHING
+        return [line._replace(text=NOT_KEPT, skipped=passed), line] if lost else [line._replace(skipped=passed)]
 
     def skip(self, chunk: bytes) -> None:
         """As `feed`, much faster: the lines are counted, and the next one that is given tells how many."""
         if self._skip or not self._count:
-            if lines := self.feed(chunk):
-                self.passed = sum(line.skipped + 1 for line in lines)
+            self._pass(sum(1 for _ in self._lines(chunk)))
             return
         highest, count = nanosecond_stamp(self._mark), self._count
+        looked_at, passed = self._next_look(self._mark), 0
         for _, frame in self._frames(chunk):
             stamp = frame[:STAMP]
             if len(stamp) != STAMP or stamp[-1:] != b"Z":
                 raise ValueError("the engine's log stream has times of another form than this reader knows")
             if stamp > highest:
+                if stamp > looked_at:
+                    self._mark, time = nanoseconds(highest.decode("ascii")), nanoseconds(stamp.decode("ascii"))
+                    if self._leaps(time):
+                        break
+                    looked_at = self._next_look(time)
                 highest, count = stamp, 0
             count += 1
-            self.passed += 1
+            passed += 1
         self._mark, self._count = nanoseconds(highest.decode("ascii")), count
+        self._pass(passed)
+
+    def _pass(self, lines: int) -> None:
+        self.untold = self.untold._replace(passed=self.untold.passed + lines)
+
+    def _lines(self, chunk: bytes) -> Generator[LogLine]:
+        for stream, frame in self._frames(chunk):
+            stamp, _, text = frame.decode("utf-8", "replace").partition(" ")
+            time = nanoseconds(stamp)
+            if self.leap is not None and self._leaps(time):
+                return
+            if line := self._line("stderr" if stream == 2 else "stdout", time, text):
+                yield line
+
+    def _leaps(self, time: int) -> bool:
+        if self.leap is not None and self._count and not self._skip and self.leap.is_between(self._mark, time):
+            self.leapt_to = time
+        return self.leapt_to is not None
+
+    def _next_look(self, time: int) -> bytes:
+        """The first stamp that can lie behind a leap. To read each one would take longer than to pass over it."""
+        return nanosecond_stamp(max(time, self.leap.since) + self.leap.least - 1) if self.leap else AFTER_ALL
 
     def _frames(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
         return self._raw_lines(chunk) if self._raw else self._framed(chunk)
@@ -125,13 +187,15 @@ class LogReader:
     def _line(self, stream: Stream, time: int, text: str) -> LogLine | None:
         if self._skip and self._count == 0 and time > self._mark:
             self._skip = 0
-            self._lost = True  # the line we stood at was rotated away
+            self.lost = True  # the line we stood at was rotated away
+            self.untold = self.untold._replace(lost=True)
         if time > self._mark:
             self._mark, self._count = time, 0
         self._count += 1
         if self._skip:
             self._skip -= 1
             return None
+        self.first = time if self.first is None else self.first
         return LogLine(time, stream, text.removesuffix("\n").removesuffix("\r"), LogPosition(self._mark, self._count))
 
 

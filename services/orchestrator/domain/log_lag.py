@@ -1,8 +1,16 @@
-"""How far behind a container the reading of its log is. Decided from times alone."""
+"""How far behind a container the reading of its log is, and what comes of it. Decided from times alone."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from services.orchestrator.domain.log_frames import Leap
+
+MILLISECOND = 1_000_000
+# What an engine leaves out is a whole file at least. None prints one in less than this.
+LEAST_LEAP = 100 * MILLISECOND
+# Bytes read late, one after another, before anything can have been left out: as many lie on the way from the engine.
+ON_THE_WAY = 64 * 1024
 
 
 @dataclass
@@ -25,3 +33,30 @@ class Lag:
         difference = now - printed
         self._least = difference if self._least is None else min(self._least, difference)
         return difference - self._least
+
+
+@dataclass
+class Leaps:
+    """Whether an engine left out lines: one that rotates the log twice while a follower is busy with a file goes on
+    with the newest file, and says nothing. What is printed without a pause, is read late, and then leaps, may lack
+    some; reading again from where it leapt tells, and brings what the engine still has. Times in nanoseconds.
+    """
+
+    _opened: int = 0
+    _late: int = 0
+    _least: int = LEAST_LEAP
+
+    def opened(self, now: int) -> None:
+        """All that was printed until now is read whole: only what follows is followed."""
+        self._opened, self._late = now, 0
+
+    def suspected(self) -> Leap | None:
+        return Leap(self._opened, self._least) if self._late >= ON_THE_WAY else None
+
+    def came(self, size: int, printed: int, now: int) -> None:
+        """So many bytes, the newest line of which was printed then."""
+        self._late = self._late + size if now - printed >= LEAST_LEAP else 0
+
+    def turned_out(self, real: bool) -> None:
+        """Where the tool itself pauses, reading again brings nothing, and the next pause has to be a longer one."""
+        self._least = LEAST_LEAP if real else 2 * self._least
