@@ -21,6 +21,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 from libs.contracts.subjects import Subject
 
 CONTENT_TYPE = "application/cloudevents+json"
+LONGEST_REASON = 2000
 SCHEMA_PREFIX = "urn:machete:schema:v1:"
 
 
@@ -204,7 +205,9 @@ def _whole(kind: type[Message]) -> type[_Wire]:
 
 
 def _first(problem: ValueError) -> str:
+    """What is wrong, and where; the place may hold a key of the message, which may be as long as that."""
     if not isinstance(problem, ValidationError):
-        return str(problem)
+        return str(problem)[:LONGEST_REASON]
     first = problem.errors(include_url=False, include_input=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}" if first["loc"] else first["msg"]
+    where = ".".join(str(part)[:100] for part in first["loc"][:20])
+    return (f"{where}: {first['msg']}" if where else first["msg"])[:LONGEST_REASON]

@@ -9,17 +9,20 @@ from datetime import UTC, datetime
 import pytest
 
 from libs.contracts.names import new_operation_id
-from libs.contracts.operations import OperationFailed, OperationSucceeded
+from libs.contracts.operations import OperationCancelled, OperationFailed, OperationSucceeded
 from libs.contracts.streams import COMMANDS, EVENTS, TASKS
 from libs.contracts.subjects import RECORD
+from libs.contracts.tasks import BuildRelease
 from libs.contracts.tools import ToolCommand
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.orders import KILL, Halt, Job
 from tests.bus.sketch import command, install
+from tests.bus.sketch import tool as sketch_tool
 from tests.bus.test_letters import spoilt
 
 BUILDS = {"lathe": Job(tasks=True)}
 FLOOD = 1000
+LABOURERS = (("installer", "installer"), ("orchestrator", "other"))
 
 
 def envelope(start: ToolCommand, **changed: object) -> dict[str, object]:
@@ -67,6 +70,65 @@ async def test_each_poison_is_kept_with_its_reason_and_the_tool_goes_on(hub: Hub
     for (reason, payload), (_, letter) in zip(wanted.items(), sorted(letters.items()), strict=True):
         assert reason in letter.reason
         assert payload.decode(errors="backslashreplace").startswith(letter.payload[:1000])
+
+
+@on_both_servers
+async def test_each_poison_behind_a_command_that_runs_and_one_that_waits_is_kept_once_and_said_once(hub: Hub):
+    tool = await hub.installed("lathe")
+    hands = [hub.hire(user, name) for user, name in LABOURERS]
+    hands += [hub.hire("orchestrator", "slow", jobs={"lathe": Job(seconds=1.5)})]
+    wanted = [*poisons(command("start", tool.id, tool.name), command("start", "mill-abc234", "mill")).values(), b""]
+    sent = [command(action, tool.id, tool.name) for action in ("start", "restart", "stop")]
+    await hub.submit(sent[0])
+    await hub.acting(sent[0])
+    for later in sent[1:]:
+        for action in ("install", "start", "uninstall"):
+            for payload in wanted:
+                await hub.raw(COMMANDS, f"machete.cmd.v1.tool.{tool.id}.{action}", payload)
+        await hub.submit(later)
+    assert [type(each) for each in await hub.settled()] == [OperationSucceeded] * 3
+    assert len(await hub.letters()) == 6 * len(wanted)
+    assert "".join(hand.said() for hand in hands).count("kept as a dead letter") == 6 * len(wanted)
+
+
+@on_both_servers
+async def test_what_is_no_event_in_the_record_of_a_command_ends_neither_it_nor_what_waits_behind_it(hub: Hub):
+    """Before it is taken on, while it waits, and while it is worked on."""
+    tool = await hub.installed("lathe")
+    sent = [command(action, tool.id, tool.name) for action in ("start", "restart", "stop")]
+    await hub.raw(EVENTS, RECORD.build({"tool": tool.id, "operation": sent[0].operation}), b"?")
+    await hub.submit(sent[0])
+    hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=0.5)})
+    await hub.acting(sent[0])
+    for later in sent[1:]:
+        await hub.submit(later)
+    for each in sent:
+        await hub.raw(EVENTS, RECORD.build({"tool": tool.id, "operation": each.operation}), b"?")
+    assert [type(each) for each in await hub.settled()] == [OperationSucceeded] * 3
+
+
+@on_both_servers
+async def test_a_cancel_reaches_a_command_in_whose_record_is_no_event(hub: Hub):
+    tool = await hub.installed("lathe")
+    start = command("start", tool.id, tool.name)
+    await hub.raw(EVENTS, RECORD.build({"tool": tool.id, "operation": start.operation}), b"?")
+    await hub.submit(start, accept=False)
+    await hub.submit(command("stop", tool.id, tool.name, now=True))
+    hub.hire("orchestrator", "only", jobs={"lathe": Job(seconds=0.5)})
+    assert [type(each) for each in await hub.settled()] == [OperationCancelled, OperationSucceeded]
+
+
+@on_both_servers
+@pytest.mark.parametrize("status", ["100", "404", "409"])
+async def test_a_command_that_passes_for_a_word_of_the_server_is_done(hub: Hub, status: str):
+    """It would hold up its tool for ever."""
+    tool = await hub.installed("lathe")
+    hub.hire("orchestrator", "only")
+    start = command("start", tool.id, tool.name)
+    await hub.witness.jetstream.publish(start.subject, b"?", stream=COMMANDS.name, headers={"Status": status})
+    await hub.submit(start)
+    assert [type(each) for each in await hub.settled()] == [OperationSucceeded]
+    assert len(await hub.letters()) == 1
 
 
 @on_both_servers
@@ -141,6 +203,22 @@ async def test_a_task_that_names_another_operation_than_its_subject_ends_neither
     await hub.eventually(hub.letters, "it is kept")
     (ended,) = await hub.settled(lathe)
     assert isinstance(ended, OperationSucceeded)
+
+
+@on_both_servers
+async def test_a_task_of_which_there_is_more_to_say_than_fits_into_a_letter_is_kept(hub: Hub):
+    start = command("start", "lathe-abc234", "lathe")
+    state = sketch_tool("lathe-abc234", "lathe").model_dump(mode="json")
+    state["release"]["manifest"]["environment"] = {"k" * 700_000: 1}
+    data = {"operation": start.operation, "tool": start.tool, "fence": 7, "deadline": "2026-11-21T00:00:00Z"}
+    subject = f"machete.task.v1.orchestrator.build.{start.operation}"
+    said = {**envelope(start, subject=subject, type=BuildRelease.type), "data": {**data, "subject_tool": state}}
+    await hub.raw(TASKS, subject, json.dumps(said).encode())
+    hub.hire("orchestrator", "only")
+    await hub.empty(TASKS)
+    (letter,) = await hub.letters()
+    assert "environment.kkk" in letter.reason
+    assert [each.outcome for each in await hub.answers(start)] == ["failed"]
 
 
 @on_both_servers

@@ -172,5 +172,5 @@ class Intake:
 
 
 def _status(message: Msg) -> str:
-    """What the server says instead of a message; empty for a message."""
-    return (message.headers or {}).get("Status", "")
+    """What the server says instead of a message; empty for a message: it is to be answered, and may have any header."""
+    return "" if message.reply else (message.headers or {}).get("Status", "")

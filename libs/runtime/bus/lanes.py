@@ -101,10 +101,11 @@ class Lanes:
 
     async def _accept(self, command: ToolCommand) -> None:
         """A cancel request needs a record to stand in, also when the gateway has not written its first event yet."""
-        if (await self._records.read(command.tool, command.operation)).entries:
+        record = await self._records.read(command.tool, command.operation)
+        if record.entries:
             return
         try:
-            await self._records.append(Record(), accepted(command))
+            await self._records.append(record, accepted(command))
         except Conflict:
             await asyncio.sleep(0)
 

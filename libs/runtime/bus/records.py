@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 
-from libs.contracts.envelope import Envelope, new_message_id
+import structlog
+
+from libs.contracts.envelope import Envelope, Undecodable, new_message_id
 from libs.contracts.operations import (
     CancelRequested,
     OperationAccepted,
@@ -23,6 +25,8 @@ from libs.contracts.subjects import RECORD
 from libs.contracts.tools import InstallTool, ToolCommand
 from libs.runtime.bus.connection import Bus, Conflict, Kept
 
+log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -33,14 +37,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class Record:
-    """What is known of an operation, oldest first."""
+    """What is known of an operation, oldest first. `unreadable` is the newest place that holds no event of ours."""
 
     entries: tuple[Entry, ...] = ()
+    unreadable: int = 0
 
     @property
     def last(self) -> int:
         """The sequence that the next append must expect."""
-        return self.entries[-1].sequence if self.entries else 0
+        return max(self.entries[-1].sequence if self.entries else 0, self.unreadable)
 
     @cached_property
     def accepted(self) -> OperationAccepted | None:
@@ -78,7 +83,7 @@ class Records:
         self._bus = bus
 
     async def read(self, tool: str, operation: str) -> Record:
-        """The whole record, from the stream's leader; empty when there is none.
+        """The whole record, from the stream's leader; empty when there is none. What cannot be read is passed over.
 
         Most records hold one event when they are read first, so the last one is asked for before the rest.
         """
@@ -87,17 +92,16 @@ class Records:
         if last is None:
             return Record()
         newest = _entry(last)
-        if isinstance(newest.event, OperationAccepted):
+        if newest is not None and isinstance(newest.event, OperationAccepted):
             return Record((newest,))
-        entries: list[Entry] = []
-        sequence = 1
-        while sequence < newest.sequence:
-            kept = await self._bus.next(EVENTS, subject, sequence)
-            if kept is None or kept.sequence >= newest.sequence:
+        found: list[Kept] = []
+        async for kept in self._bus.each(EVENTS, subject):
+            if kept.sequence >= last.sequence:
                 break
-            entries.append(_entry(kept))
-            sequence = kept.sequence + 1
-        return Record((*entries, newest))
+            found.append(kept)
+        entries = [_entry(kept) for kept in (*found, last)]
+        unreadable = [kept.sequence for kept, entry in zip((*found, last), entries, strict=True) if entry is None]
+        return Record(tuple(entry for entry in entries if entry is not None), max(unreadable, default=0))
 
     async def append(self, record: Record, event: Recorded, *, causation: str | None = None) -> Record:
         """The record with the event in it; raises `Conflict` when somebody else appended first."""
@@ -111,7 +115,7 @@ class Records:
             if any(entry.id == id for entry in current.entries):
                 return current
             raise
-        return Record((*record.entries, Entry(stored.sequence, event, id)))
+        return Record((*record.entries, Entry(stored.sequence, event, id)), record.unreadable)
 
     async def request_cancel(self, tool: str, operation: str, requested_by: Principal) -> Record:
         """Asks for an end, unless it has ended or was asked before; returns the record as it then is."""
@@ -141,6 +145,11 @@ def accepted(command: ToolCommand, at: datetime | None = None) -> OperationAccep
     )
 
 
-def _entry(kept: Kept) -> Entry:
-    envelope: Envelope[Recorded] = kept.open()  # pyright: ignore[reportAssignmentType]
+def _entry(kept: Kept) -> Entry | None:
+    """None for what is no event: it would hold up its operation, and with that its tool, for ever."""
+    try:
+        envelope: Envelope[Recorded] = kept.open()  # pyright: ignore[reportAssignmentType]
+    except Undecodable as problem:
+        log.debug("an event cannot be read", subject=kept.subject, sequence=kept.sequence, problem=str(problem))
+        return None
     return Entry(kept.sequence, envelope.data, envelope.id)

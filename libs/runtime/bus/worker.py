@@ -240,9 +240,12 @@ class Worker:
                 return record
             except Conflict:
                 record = await self._records.read(ended.tool, ended.operation)
-                if standing(record, fence) is Standing.FENCED_OFF:
+                where = standing(record, fence)
+                if where is Standing.FENCED_OFF:
                     raise FencedOff(ended.operation) from None
-                if run is not None and not isinstance(ended, OperationCancelled):
+                # What came between and asks for nothing is no event of ours.
+                cancelled = where is Standing.CANCELLED and not isinstance(ended, OperationCancelled)
+                if run is not None and cancelled:
                     ended = await run.cancelled(record)
 
 
