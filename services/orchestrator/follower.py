@@ -25,9 +25,9 @@ log = structlog.get_logger(__name__)
 NANO = 1_000_000_000
 SHORT = 12  # of a container's id, as everybody shortens it
 LOOK_AGAIN = 5.0
-# Seconds that reading may lag behind what is printed now because of storing. An engine skips a whole file, and says
-# nothing, for whoever is that much late. What was there before lies still, and is waited for.
-BEHIND = 1.0
+# Seconds that reading may lag behind what is printed now because of storing: for so long the engine keeps what a tool
+# prints as fast as it can (`LOG_ROTATION`). What was there before lies still, and is waited for.
+BEHIND = 5.0
 PAUSE = 1.0
 
 
