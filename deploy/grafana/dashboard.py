@@ -348,8 +348,11 @@ def seen() -> Group:
             ),
             Panel(
                 "Log lines stored",
-                "One tool that prints without end pushes out its own older lines, and in time those of others.",
-                _lines((_rate("machete_log_lines_total", "origin"), "{{origin}}")),
+                "One tool that prints without end pushes out its own older lines: chunks that made way for others.",
+                _lines(
+                    (_rate("machete_log_lines_total", "origin"), "{{origin}}"),
+                    (_rate("machete_log_chunks_cleared_total", quiet=True), "chunks that made way"),
+                ),
                 unit="cps",
             ),
             Panel(

@@ -141,6 +141,8 @@ def _orchestrator() -> Permissions:
             subjects.ENGINE.filter(),
             *_consumes(TASKS.name, "orchestrator-tasks"),
             *_reads(TASKS.name, _SOURCES, _PRESENCE),
+            # Of tools that hold more than their share of it, the oldest makes way.
+            f"$JS.API.STREAM.PURGE.{LOGS.name}",
             _LOOK_UP,
             *_follows(_SOURCES),
             *_follows(STATES.name),

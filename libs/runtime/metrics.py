@@ -319,6 +319,11 @@ log_lines_missed = _counter(
     "reader",
     answers="Are logs kept for long enough?",
 )
+log_chunks_cleared = _counter(
+    "machete_log_chunks_cleared_total",
+    "Chunks of lines that made way for others because their tool held more than its share of LOGS.",
+    answers="Does a tool print so much that its history is cut short?",
+)
 agent_requests = _counter(
     "machete_agent_requests_total",
     "Requests of agents answered.",

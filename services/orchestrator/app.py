@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
 from libs.contracts.streams import COMMANDS, TASKS
+from libs.runtime.bus.log_shares import LogShares
 from libs.runtime.bus.session import Session, session
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker
@@ -82,7 +83,7 @@ def build(settings: Settings) -> Service:
             follower = Follower(bus, containers, feed, watcher.changed)
             kept = DiskKeptTools(tools, connected.instance)
             taking_over = _first(Adopting(bus, states, containers, kept), watcher)
-            rest = (worker, tasks, follower, Keeper(bus, kept))
+            rest = (worker, tasks, follower, Keeper(bus, kept), LogShares(bus))
             working = [group.create_task(taking_over), *(group.create_task(each.run()) for each in rest)]
             running.append((connected, watcher))
             try:

@@ -226,6 +226,13 @@ class Bus:
     async def at(self, stream: Stream, sequence: int) -> Kept | None:
         return await self._get(stream, {"seq": sequence})
 
+    async def ask_jetstream(self, what: str, wanted: dict[str, object]) -> dict[str, Any]:
+        """The answer of JetStream's API to one request, e.g. of `STREAM.PURGE.LOGS`; asked once.
+
+        Raises `APIError` for a refusal, and nats-py's `TimeoutError` or `NoRespondersError` where nobody answers.
+        """
+        return _answer(await self._replies.ask(f"$JS.API.{what}", json.dumps(wanted).encode(), TIMEOUT))
+
     async def _get(self, stream: Stream, wanted: dict[str, object], patience: float = 30.0) -> Kept | None:
         subject, payload = f"$JS.API.STREAM.MSG.GET.{stream.name}", json.dumps(wanted).encode()
         give_up = asyncio.get_running_loop().time() + patience

@@ -102,9 +102,16 @@ async def subjects_of(bus: Bus, stream: Stream, wanted: str) -> list[str]:
 
 
 async def count_by_subject(bus: Bus, stream: Stream, wanted: str) -> dict[str, int]:
-    """How many messages the stream holds under each of these subjects."""
-    info = await bus.jetstream.stream_info(stream.name, subjects_filter=wanted)
-    return info.state.subjects or {}
+    """How many messages the stream holds under each of these subjects, of which the server tells a page at a time."""
+    found: dict[str, int] = {}
+    told = 0
+    while True:
+        info = await bus.ask_jetstream(f"STREAM.INFO.{stream.name}", {"subjects_filter": wanted, "offset": told})
+        page: dict[str, int] = info["state"].get("subjects") or {}
+        found |= page
+        told += len(page)
+        if not page or told >= info.get("total", 0):
+            return found
 
 
 async def read(
