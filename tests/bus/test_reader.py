@@ -6,12 +6,13 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 
 import pytest
+from nats.js.api import StorageType
 
 from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.streams import EVENTS, LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.reader import Discarded, Replaced, extent, read, read_until_now
+from libs.runtime.bus.reader import Discarded, Replaced, count_by_subject, extent, read, read_until_now
 from tests.support.nats_server import NATS_VERSIONS
 from tests.support.stage import WITHIN, Stage, eventually, staged
 
@@ -259,3 +260,18 @@ async def test_readers_leave_no_consumer_behind(stage: Stage) -> None:
         task.cancel()
     await asyncio.gather(*following, return_exceptions=True)
     await stage.has_readers("LOGS", 0)
+
+
+async def test_of_more_subjects_than_the_server_tells_at_once_each_is_counted() -> None:
+    more = 100_000 + 3
+    async with staged() as stage:
+        jetstream = stage.witness.nats.jetstream(timeout=WITHIN, publish_async_max_pending=more)
+        kept_in_files = (await jetstream.stream_info(LOGS.name)).config
+        await jetstream.delete_stream(LOGS.name)
+        await jetstream.add_stream(kept_in_files.evolve(storage=StorageType.MEMORY, max_bytes=-1))
+        for first in range(0, more, 2000):
+            sources = [f"s{number}" for number in range(first, min(more, first + 2000))]
+            await asyncio.gather(*[await jetstream.publish_async(subject(source=each), b"x") for each in sources])
+        await write(stage, range(2))
+        counts = await count_by_subject(await stage.bus("orchestrator"), LOGS, LOG.filter(tool=TOOL))
+        assert (len(counts), counts[subject()], sum(counts.values())) == (more + 1, 2, more + 2)
