@@ -7,6 +7,7 @@ DIED = {
         "ID": "c" * 64,
         "Attributes": {
             "name": "machete-abcd2345-web-abc234",
+            "io.machete.instance": "abcd2345",
             "io.machete.tool": "web-abc234",
             "io.machete.service": "app",
             "exitCode": "137",
@@ -57,6 +58,21 @@ def test_a_service_of_a_stack_keeps_its_name_and_its_second_container_is_told_ap
         event = parse_event(changed(Actor={"ID": "c", "Attributes": labels}))
         assert event is not None
         assert event.service == name
+
+
+def test_of_a_container_that_only_carries_a_tools_labels_nothing_is_said():
+    """`docker commit` hands them on to an image, and that to its containers; a name is one container's alone."""
+    of_stack = {"com.docker.compose.service": "db", "com.docker.compose.container-number": "2"}
+    own = DIED["Actor"]["Attributes"]
+    for attributes, is_told in (
+        ({**own, "name": "backup"}, False),
+        ({**own, "name": "machete-abcd2345-web-abc234-db-2"}, False),
+        ({**own, **of_stack}, False),
+        ({**own, **of_stack, "name": "machete-abcd2345-web-abc234-db-1"}, False),
+        ({**own, **of_stack, "name": "machete-abcd2345-web-abc234-db-2"}, True),
+        ({**own, **of_stack, "name": "0123456789ab_machete-abcd2345-web-abc234-db-2"}, True),
+    ):
+        assert (parse_event(changed(Actor={"ID": "c", "Attributes": attributes})) is not None) is is_told
 
 
 def test_everyone_who_sees_an_event_gives_it_the_same_identity():

@@ -13,6 +13,7 @@ from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.folders import give_to, owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.inspection import inspect_container, inspect_image
+from services.orchestrator.adapters.listing import Listed, list_containers
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import owners, remove_container, remove_tool
@@ -32,8 +33,6 @@ from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks.order import dependencies, waves
 from services.orchestrator.domain.stacks.resolving import LONGEST_GRACE
 from services.orchestrator.ports import Guard, Placed, Removed, unguarded
-
-Listed = Mapping[str, Any]
 
 HALF_MADE = 10.0  # seconds that another making of the same container may still take
 
@@ -117,8 +116,7 @@ class DockerContainers:
         return others.union(item["Labels"].get(names.LABEL_TOOL, "") for item in containers)
 
     async def _list(self, tool: str | None = None) -> list[Listed]:
-        query = {"all": True, "filters": names.containers_filter(self.instance, tool)}
-        return await self.engine.call("GET", "/containers/json", query)
+        return await list_containers(self.engine, self.instance, tool)
 
     async def _place(self, spec: ContainerSpec, found: list[Listed]) -> Placed:
         """Find the container of this spec, or make it in the place of all others. It is not started."""

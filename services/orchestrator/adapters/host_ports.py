@@ -10,7 +10,7 @@ from typing import Any
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.inspection import inspect_container
 from services.orchestrator.domain.failures import EngineError, PortTaken
-from services.orchestrator.domain.names import LABEL_PORT, LABEL_PORTS, container_name
+from services.orchestrator.domain.names import LABEL_PORT, LABEL_PORTS, container_name, made_by_us
 from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
@@ -68,7 +68,7 @@ class HostPorts:
     async def _ports_of(self, item: Mapping[str, Any]) -> set[int]:
         labels = item.get("Labels") or {}
         ours = labels.get(LABEL_PORTS) or labels.get(LABEL_PORT, "")
-        if ours:
+        if ours and made_by_us(item["Names"] or (), labels):
             return {int(port) for port in re.findall(r"\b[0-9]{1,5}\b", ours)}
         if item["State"] == "running":
             return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from services.orchestrator.adapters.engine import Engine, path_of
+from services.orchestrator.adapters.listing import list_containers
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.ports import Guard, Removed
@@ -51,11 +52,10 @@ async def owners(engine: Engine, instance: str) -> set[str]:
 
 async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[str, ...]:
     """Their names. Returns when they are gone, also those that somebody else is removing."""
-    query = {"all": True, "filters": names.containers_filter(instance, tool)}
     removed: list[str] = []
     async with asyncio.timeout(GONE_WITHIN + 60):
-        while found := await engine.call("GET", "/containers/json", query):
-            removed += [item["Names"][0].removeprefix("/") for item in found]
+        while found := await list_containers(engine, instance, tool):
+            removed += [name.removeprefix("/") for item in found for name in (item["Names"] or ())[:1]]
             await asyncio.gather(*(remove_container(engine, item["Id"]) for item in found))
             if any(item["State"] == "removing" for item in found):
                 await asyncio.sleep(0.1)
@@ -85,15 +85,20 @@ async def _delete(engine: Engine, name: str, path: str) -> tuple[str, bool]:
 async def _tags(engine: Engine, instance: str, tool: str) -> list[str]:
     """Our tags on the tool's images, and what a build that was repeated left without any tag.
 
-    An image that somebody made `FROM` ours carries our labels too, but not our tag.
+    An image that somebody made `FROM` ours, or of a container, carries our labels too, but not our tag.
     """
     ours = names.image_repository(instance, tool) + ":"
     found: list[Mapping[str, Any]] = await engine.call(
         "GET", "/images/json", {"filters": names.owned_filter(instance, tool)}
     )
     tags = [tag for image in found for tag in image.get("RepoTags") or () if tag.startswith(ours)]
-    untagged = [image["Id"] for image in found if not _real_tags(image) and not _real_tags(image, "RepoDigests")]
-    return [*tags, *untagged]
+    untagged = [image for image in found if not _real_tags(image) and not _real_tags(image, "RepoDigests")]
+    return [*tags, *(image["Id"] for image in untagged if not _is_committed(image))]
+
+
+def _is_committed(image: Mapping[str, Any]) -> bool:
+    """Whether somebody made it of a container: what BuildKit builds has no parent, and we put no service into it."""
+    return bool(image.get("ParentId")) or names.LABEL_SERVICE in (image["Labels"] or {})
 
 
 def _real_tags(image: Mapping[str, Any], key: str = "RepoTags") -> list[str]:

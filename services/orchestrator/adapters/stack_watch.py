@@ -14,6 +14,7 @@ from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.inspection import Inspected, inspect_container
 from services.orchestrator.adapters.last_lines import last_lines
+from services.orchestrator.adapters.listing import list_containers
 from services.orchestrator.adapters.readiness import exit_code, wait_until_ready
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineAway, EngineError, NotReady, ToolExited
@@ -153,8 +154,7 @@ class StackWatch:
         return await last_lines(DockerFeed(self.engine, self.instance), service.container_id, ended=ended)
 
     async def _inspected(self) -> list[Inspected]:
-        query = {"all": True, "filters": names.containers_filter(self.instance, self.tool)}
-        listed = await self.engine.call("GET", "/containers/json", query)
+        listed = await list_containers(self.engine, self.instance, self.tool)
         found = await asyncio.gather(*(inspect_container(self.engine, each["Id"]) for each in listed))
         return [each for each in found if each is not None]
 

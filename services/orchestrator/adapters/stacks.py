@@ -16,6 +16,7 @@ from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
+from services.orchestrator.adapters.listing import list_containers, refuse_strangers
 from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.stack_ports import StackPorts, provisional
 from services.orchestrator.adapters.stack_watch import StackWatch
@@ -123,6 +124,7 @@ class DockerStacks:
 
     async def _up(self, stack: Stack, project: Project, alive: Callable[[], bool]) -> None:
         """Also where what was prepared has lost its networks, or was cut off before it had them."""
+        await refuse_strangers(self.engine, stack.instance, stack.tool)
         try:
             await self.compose.up(project, alive)
         except EngineError as refusal:
@@ -208,6 +210,7 @@ class DockerStacks:
 
     async def _create(self, stack: Stack, project: Project, alive: Callable[[], bool]) -> None:
         """Where the engine has no addresses left, the networks get slices of `network_pool`."""
+        await refuse_strangers(self.engine, stack.instance, stack.tool)
         try:
             return await self.compose.create(project, alive)
         except EngineError as refusal:
@@ -236,8 +239,7 @@ class DockerStacks:
 
     async def _unpause(self, tool: str) -> None:
         """What somebody paused by hand: Compose would not start it."""
-        paused = {"filters": {**names.containers_filter(self.instance, tool), "status": ["paused"]}}
-        for each in await self.engine.call("GET", "/containers/json", paused):
+        for each in await list_containers(self.engine, self.instance, tool, "paused"):
             await self.engine.call("POST", path_of("containers", each["Id"], "unpause"))
 
     async def _explained(self, stack: Stack, refusal: EngineError, watch: StackWatch | None = None) -> EngineError:
@@ -249,8 +251,7 @@ class DockerStacks:
         return refusal
 
     async def _running(self, tool: str) -> bool:
-        query = {"filters": names.containers_filter(self.instance, tool)}
-        return bool(await self.engine.call("GET", "/containers/json", query))
+        return bool(await list_containers(self.engine, self.instance, tool, all=False))
 
     async def _has(self, image: str) -> bool:
         return await inspect_image(self.engine, image) is not None

@@ -42,6 +42,8 @@ def parse_event(answer: Mapping[str, Any]) -> EngineEvent | None:
     action, _, detail = str(answer.get("Action", "")).partition(":")
     if answer.get("Type") != "container" or action not in ACTIONS or names.LABEL_TOOL not in attributes:
         return None
+    if not names.made_by_us([name] if (name := attributes.get("name")) else [], attributes):
+        return None
     if action == "kill" and attributes.get("signal") not in _ENDING:
         return None
     code = attributes.get("exitCode", "")

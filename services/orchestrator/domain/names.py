@@ -6,7 +6,7 @@ volume `db` each, never meet. Labels say whose a thing is and never change over 
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from libs.contracts.problems import Failure
 
@@ -25,6 +25,7 @@ LABEL_RETRIES = "io.machete.retries"
 LABEL_PROJECT = "com.docker.compose.project"
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
 LABEL_NUMBER = "com.docker.compose.container-number"
+LABEL_ONE_OFF = "com.docker.compose.oneoff"  # what `docker compose run` makes: Compose itself leaves it alone
 LABEL_DEPENDS_ON = "com.docker.compose.depends_on"
 
 # What only the containers of stacks say of themselves.
@@ -40,6 +41,8 @@ OF_STACKS = (
 
 APP = "app"  # the service name of a tool that is one container
 
+# Compose makes the container that is to replace another one under that one's id, and renames it once the other is gone.
+_REPLACING = re.compile(r"^[0-9a-f]{12}_")
 _VOLUME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
 
 
@@ -81,13 +84,26 @@ def release_labels(instance: str, tool: str, release: str) -> dict[str, str]:
 
 
 def containers_filter(instance: str, tool: str | None = None) -> dict[str, list[str]]:
-    """An engine filter for the containers MACHETE made.
+    """An engine filter for the containers MACHETE made; `made_by_us` judges what it lets through.
 
     The service label tells them from containers that somebody runs by hand from a tool's image, which
     inherit all other labels from it.
     """
     labels = [f"{LABEL_INSTANCE}={instance}", LABEL_SERVICE]
     return {"label": labels if tool is None else [*labels, f"{LABEL_TOOL}={tool}"]}
+
+
+def made_by_us(called: Iterable[str], labels: Mapping[str, str]) -> bool:
+    """Whether a container with our labels is one of ours: it has the name that they say.
+
+    `docker commit` writes a container's labels into the image that it makes, so all that somebody runs from that has
+    them. No two containers have one name. One that has none (any more) is being removed, and is nobody's data.
+    """
+    ours = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
+    if service := labels.get(LABEL_COMPOSE_SERVICE):
+        ours = f"{ours}-{service}-{labels.get(LABEL_NUMBER) or '1'}"
+    known = [_REPLACING.sub("", name.removeprefix("/")) for name in called]
+    return ours in known or not known
 
 
 def owned_filter(instance: str, tool: str) -> dict[str, list[str]]:
