@@ -6,6 +6,9 @@
 
 Leaving ends all its processes by their pids, finds that none is left, and removes from the engine all that
 carries the platform's instance id, however the test went.
+
+With MACHETE_TEST_DATABASE=postgres, gateway and status keep what is theirs in a PostgreSQL server of the platform's
+own, unless the test says where.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ from tests.support.platform_engine import OtherHand
 from tests.support.platform_process import Process, belonging_to
 from tests.support.platform_tools import Forge, Gate
 from tests.support.platform_waiting import WITHIN, until
+from tests.support.postgres import running_postgres
 
 # Seconds: an owner that fell silent is noticed soon enough for a test, and not because a machine is busy.
 ACK_WAIT = 3.0
@@ -241,6 +245,7 @@ async def _bare(stack: AsyncExitStack, folder: Path, environment: Mapping[str, s
         "MACHETE_DATA": str(data),
         "MACHETE_GIT_PROTOCOLS": "https,http",
         "MACHETE_STOP_TIMEOUT": "3",
+        **_databases(stack),
         **environment,
     }
     forge = stack.enter_context(Forge(folder / "git"))
@@ -248,6 +253,14 @@ async def _bare(stack: AsyncExitStack, folder: Path, environment: Mapping[str, s
     platform = Platform(data, settings, forge, gate)
     stack.push_async_callback(_end, platform)
     return platform
+
+
+def _databases(stack: AsyncExitStack) -> dict[str, str]:
+    """Where they are, as the environment tells services; nothing for files in the data folder."""
+    if os.environ.get("MACHETE_TEST_DATABASE") != "postgres":
+        return {}
+    server = stack.enter_context(running_postgres())
+    return {"MACHETE_GATEWAY_DATABASE": server.database(), "MACHETE_STATUS_DATABASE": server.database()}
 
 
 def _prepare_engine(stack: AsyncExitStack, platform: Platform) -> None:
