@@ -186,13 +186,14 @@ def operations(
         str | None, typer.Option(help="Only those that are accepted, running, succeeded, failed or cancelled.")
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many at most.")] = 20,
+    after: Annotated[str | None, typer.Option(help="Go on where a page ended; it says how.")] = None,
     json: Json = False,
 ) -> None:
     """Operations, the newest first."""
     from clients.cli.views import show_operations
 
-    page = _api().get("/api/v1/operations", tool=tool, state=state, limit=limit)
-    print_json(page) if json else show_operations(page["operations"])
+    page = _api().get("/api/v1/operations", tool=tool, state=state, limit=limit, after=after)
+    print_json(page) if json else show_operations(page)
 
 
 @app.command()

@@ -69,7 +69,8 @@ def _show_services(services: list[dict[str, Any]]) -> None:
         table(("SERVICE", "STATE"), (row[:2] for row in rows))
 
 
-def show_operations(operations: list[dict[str, Any]]) -> None:
+def show_operations(page: dict[str, Any]) -> None:
+    operations = page["operations"]
     if not operations:
         note("no operations")
         return
@@ -80,6 +81,8 @@ def show_operations(operations: list[dict[str, Any]]) -> None:
             for each in operations
         ),
     )
+    if page["next"] is not None:
+        note(f"there are more: add --after {page['next']}")
 
 
 def show_operation(operation: dict[str, Any]) -> None:

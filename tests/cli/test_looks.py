@@ -36,6 +36,19 @@ async def test_tools_and_operations_fit_a_screen_of_80_columns(shell: Shell, api
     assert "install" in operations.out
 
 
+async def test_operations_that_do_not_fit_a_page_are_told_of_and_shown_after_it(shell: Shell, api: Api, worker: Worker):
+    first = await installed(api, worker, "paged")
+    second = (await api.post("/api/v1/tools/paged/start")).json()["operation"]
+    page = await shell.run("operations", "--tool", "paged", "--limit", "1")
+    assert second["id"] in page.out
+    assert first["id"] not in page.out
+    more = page.err.split("there are more: add ")[1].split()
+    rest = await shell.run("operations", "--tool", "paged", *more)
+    assert first["id"] in rest.out
+    assert second["id"] not in rest.out
+    assert "there are more" not in rest.err
+
+
 async def test_piped_on_nothing_is_cut(shell: Shell, api: Api, worker: Worker):
     await installed(api, worker, "piped")
     said = await shell.run("list")
