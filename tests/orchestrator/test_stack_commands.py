@@ -107,10 +107,10 @@ def test_unset_variables_are_told_once_and_in_order():
 
 def test_complaints_name_services_and_paths_as_the_author_knows_them():
     lines = ["validating /t/source/compose.yaml: services.web.x is not allowed"]
-    failure = commands.config_failure(lines, Path("/t/source"), Path("/t/environment"))
+    failure = commands.config_failure(1, lines, Path("/t/source"), Path("/t/environment"))
     assert failure.message == "Compose does not take the tool's file: services.web.x is not allowed."
     broken = commands.config_failure(
-        ["failed to read /t/environment: line 2: x"], Path("/t/source"), Path("/t/environment")
+        1, ["failed to read /t/environment: line 2: x"], Path("/t/source"), Path("/t/environment")
     )
     assert "failed to read .env: line 2" in broken.message
     started = [" Container machete-abcdefgh-web-abc234-db-1  Error", "dependency failed to start: container "]
@@ -127,6 +127,22 @@ def test_complaints_name_services_and_paths_as_the_author_knows_them():
         commands.run_failure("started", 7, []).message
         == "The stack could not be started: Compose ended with exit code 7."
     )
+
+
+@pytest.mark.parametrize(
+    ("code", "line", "wanted"),
+    [
+        (1, "open /t/config.json: no space left on device", "disk_full"),
+        (14, "write /t/config.json: disk quota exceeded", "disk_full"),
+        (137, "", "compose_killed"),
+        (143, "services.web is", "compose_killed"),
+        (127, "cannot start /usr/libexec/docker-compose: Cannot allocate memory", "compose_failed"),
+        (2, "", "compose_failed"),
+        (15, "services.web.x is not allowed", "compose_invalid"),
+    ],
+)
+def test_a_file_is_called_invalid_only_where_compose_says_so(code: int, line: str, wanted: str):
+    assert commands.config_failure(code, [line], Path("/t/source"), Path("/t/environment")).code == wanted
 
 
 def test_compose_is_told_to_build_and_pull_nothing_while_it_starts():

@@ -86,3 +86,25 @@ async def test_what_was_being_unpacked_by_somebody_who_was_killed_is_cleared_awa
     (folder / "compose.json").write_text("{}")
     assert [path.name for path in (await workshop.source(tool)).iterdir()] == ["file"]
     assert sorted(path.name for path in folder.iterdir()) == ["compose.json", "source"]
+
+
+async def test_a_source_whose_removal_was_cut_off_is_not_taken_for_a_whole_one(
+    workshop: DiskWorkshop, monkeypatch: pytest.MonkeyPatch
+):
+    async def get(bus: Bus, name: str, to: Path) -> None:
+        with tarfile.open(to, "w:gz") as archive:
+            archive.add(__file__, "file")
+
+    async def cut_off(_: DiskWorkshop, *argv: str) -> str:
+        raise RuntimeError("ended in the middle of it")
+
+    monkeypatch.setattr("libs.runtime.bus.bundles.get", get)
+    tool = sketch.tool("web-abcdef", "web")
+    folder = workshop.tools / tool.id / "releases" / tool.release.id
+    (folder / "source" / "left").mkdir(parents=True)
+    with monkeypatch.context() as context:
+        context.setattr(DiskWorkshop, "_tell", cut_off)
+        with pytest.raises(RuntimeError):
+            await workshop.remove(tool.id, data=True)
+    assert [path.name for path in (await workshop.source(tool)).iterdir()] == ["file"]
+    assert [path.name for path in folder.iterdir()] == ["source"]

@@ -32,7 +32,10 @@ class Objects:
             pass
         self._asks.write(key.hex().encode() + b"\n")
         self._asks.flush()
-        words = self._answers.readline().split()
+        answer = self._answers.readline()
+        if not answer.endswith(b"\n"):
+            raise EOFError("git cat-file ended instead of answering")
+        words = answer.split()
         if len(words) != 3:
             return None
         self._last = Content(words[1].decode(), int(words[2]), int(words[2]), self._read)
@@ -44,7 +47,7 @@ class Objects:
         if self._stop():
             raise Stopped
         data = self._answers.read(most)
-        if not data:
+        if len(data) < most:
             raise EOFError("git cat-file ended in the middle of an object")
         return data
 

@@ -49,7 +49,9 @@ class Compose:
     async def config(
         self, project: Project, repository: Path, variables: Mapping[str, str], log: Log, alive: Callable[[], bool]
     ) -> dict[str, Any]:
-        """What Compose makes of the file: merged, interpolated, in one form. Raises `Failure` (compose_invalid).
+        """What Compose makes of the file: merged, interpolated, in one form.
+
+        Raises `Failure`: compose_invalid where the file is at fault, else disk_full, compose_killed, compose_failed.
 
         The process has no environment at all, so nothing of the platform's can be named in the file.
         """
@@ -59,7 +61,7 @@ class Compose:
             argv = commands.config_argv(self._base(project), environment, output)
             code, lines = await self._run(argv, project.folder, _silence, alive, environment={})
             if code != 0:
-                raise commands.config_failure(lines, repository, environment)
+                raise commands.config_failure(code, lines, repository, environment)
             await log([f"Variable {name} is not set: it is empty." for name in commands.unset_variables(lines)])
             return json.loads(await asyncio.to_thread(output.read_bytes))
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from libs.contracts.names import random_word
 from libs.contracts.problems import Failure
 from libs.contracts.tools import Tool
 from libs.runtime.bus import bundles
@@ -43,9 +44,15 @@ class DiskWorkshop:
     async def remove(self, tool: str, *, data: bool) -> Path | None:
         """By programs that go down any depth and follow no link: what lies there is the tool's doing."""
         folder = self.tools / tool
+        self._take_apart(folder / "releases")
         keeps = not data and (folder / "data").exists() and await self._has_files(folder / "data")
         await self._tell("rm", "-rf", "--", str(folder / "releases" if keeps else folder))
         return folder / "data" if keeps else None
+
+    def _take_apart(self, releases: Path) -> None:
+        """Removing takes time and may be cut off: what is left then must not be taken for a source that is whole."""
+        for source in releases.glob("*/source"):
+            source.rename(source.with_name(f".source.{random_word(8)}"))
 
     async def _clear(self, folder: Path) -> None:
         """What somebody left who was killed while he was about it: only one at a time is at work on a tool."""

@@ -5,7 +5,8 @@ from typing import Any
 from libs.contracts.problems import Failure
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
-_NO_ADDRESSES = ("available", "address pool")
+# Of engines up to 26, and of later ones.
+_NO_ADDRESSES = (("available", "address pool"), ("predefined address pools", "fully subnetted"))
 
 
 class EngineError(Failure):
@@ -25,7 +26,7 @@ def is_about_port(refusal: EngineError) -> bool:
 
 def is_out_of_addresses(refusal: EngineError) -> bool:
     """Whether the engine had no addresses left for a network."""
-    return all(word in refusal.message for word in _NO_ADDRESSES)
+    return any(all(word in refusal.message for word in words) for words in _NO_ADDRESSES)
 
 
 def is_about_overlap(refusal: EngineError) -> bool:

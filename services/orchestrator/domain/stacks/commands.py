@@ -6,9 +6,14 @@ from pathlib import Path
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain.builds import BuildLog
-from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.failures import DiskFull, EngineError
 
 LAST_LINES = 20
+
+# As children end that a signal ended, that could not be started, and that had no room to write what they were to.
+_SIGNALLED = 128
+_NOT_STARTED = 127
+_NO_ROOM = ("no space left on device", "disk quota exceeded")
 
 # A repository's `.env` is for its Compose file; Compose would also take its own settings from it, and Docker's.
 _SETTINGS = (
@@ -75,9 +80,20 @@ def unset_variables(lines: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found["name"] for text in said if (found := _UNSET.match(text))))
 
 
-def config_failure(lines: Sequence[str], repository: Path, environment: Path) -> Failure:
-    """Why the file is none that Compose takes; paths as they stand in the repository."""
-    said = _complaint(lines) or "Compose did not say why"
+def config_failure(code: int, lines: Sequence[str], repository: Path, environment: Path) -> Failure:
+    """Why there is nothing that Compose makes of the file, which need not be at fault; paths as in the repository."""
+    said = _complaint(lines)
+    if said.endswith(_NO_ROOM):
+        return DiskFull()
+    if code > _SIGNALLED:
+        return Failure(
+            "compose_killed",
+            f"Compose was ended from outside (signal {code - _SIGNALLED}) before it had read the tool's file, perhaps "
+            "for want of memory: try again.",
+        )
+    if code == _NOT_STARTED or not said:
+        ended = said or f"it ended with exit code {code}, without a word"
+        return Failure("compose_failed", f"Compose could not look at the tool's file: {ended.rstrip('.')}.")
     local = said.replace(str(environment), ".env").replace(f"{repository}/", "").replace(str(repository), ".")
     return Failure("compose_invalid", f"Compose does not take the tool's file: {local.rstrip('.')}.")
 
