@@ -75,7 +75,9 @@ async def test_a_content_that_git_was_killed_over_is_no_shorter_content(reposito
 
 
 async def test_an_object_that_git_was_killed_before_is_not_one_that_there_is_not(repository: Path) -> None:
-    with objects(repository, os.environ, lambda: False) as contents:
+    with (
+        pytest.raises((EOFError, BrokenPipeError)),
+        objects(repository, os.environ, lambda: False) as contents,
+    ):
         await kill(repository)
-        with pytest.raises((EOFError, BrokenPipeError)):
-            contents.open(bytes(20))
+        contents.open(bytes(20))
