@@ -75,9 +75,11 @@ async def test_a_content_that_git_was_killed_over_is_no_shorter_content(reposito
 
 
 async def test_an_object_that_git_was_killed_before_is_not_one_that_there_is_not(repository: Path) -> None:
-    with (
-        pytest.raises((EOFError, BrokenPipeError)),
-        objects(repository, os.environ, lambda: False) as contents,
-    ):
+    with pytest.raises((EOFError, BrokenPipeError)):
+        await read_without_git(repository)
+
+
+async def read_without_git(repository: Path) -> None:
+    with objects(repository, os.environ, lambda: False) as contents:
         await kill(repository)
         contents.open(bytes(20))
