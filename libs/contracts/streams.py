@@ -82,12 +82,13 @@ EVENTS = Stream(
 
 STATES = Stream(name="STATE", subjects=(STATE.filter(),), max_bytes=256 * MIB, per_subject=1)
 
+# A tool that prints a line now and then has a chunk for each of them; of full ones this many take half of the room.
 LOGS = Stream(
     name="LOGS",
     subjects=(LOG.filter(),),
     max_age=14 * DAY,
     max_bytes=1024 * MIB,
-    per_subject=512,
+    per_subject=8192,
 )
 
 # A message is kept once, also by the worker that comes back a day after the one that died over it.

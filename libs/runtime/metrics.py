@@ -233,7 +233,8 @@ tools = _gauge(
 
 repairs = _counter(
     "machete_repairs_total",
-    "Starts of tools that should run and do not: what was `gone`, had `ended`, or was `not_ready` after the last one.",
+    "Starts of tools that should run and do not: what was `gone`, had `ended`, was `cut_off` from its network, or was "
+    "`not_ready` after the last one.",
     "cause",
     answers="Does the platform have to start tools again that nobody asked it to?",
 )
@@ -315,7 +316,7 @@ log_lines_dropped = _counter(
 )
 log_lines_missed = _counter(
     "machete_log_lines_missed_total",
-    "Lines that a reader asked for and that are no longer kept.",
+    "Lines that a reader asked for and that are no longer kept, or cannot be read.",
     "reader",
     answers="Are logs kept for long enough?",
 )

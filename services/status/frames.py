@@ -15,7 +15,7 @@ from libs.contracts.subjects import RECORD, BadSubject
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Kept
 from libs.runtime.logging import get_logger
-from services.status.lines import chunk_of
+from services.status.history import chunk_of
 
 log = get_logger(__name__)
 

@@ -4,65 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import deque
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 
-from libs.contracts.envelope import Undecodable
-from libs.contracts.logs import LogLine, PlainChunk, plain_chunk
-from libs.contracts.names import is_operation_id
+from libs.contracts.logs import LogLine, PlainChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.reader import asked_of, extent, read, read_until_now, subjects_of
-from libs.runtime.logging import get_logger
+from libs.runtime.bus.reader import read, read_until_now
+from services.status.domain.cursors import missing_because
 from services.status.domain.entries import OperationEntry
+from services.status.history import READ_AT_ONCE, History, chunk_of, history_of, is_service, subjects_of_tool
 from services.status.lookup import Lookup
-
-log = get_logger(__name__)
-
-# Bytes.
-BESIDE = 256 * 1024
-# Chunks on their way to one reader, of 64 KiB each: whoever does not read holds no more.
-READ_AT_ONCE = 8
 
 _MISSED = metrics.log_lines_missed.labels("http")
 
 
-def chunk_of(kept: Kept) -> PlainChunk | None:
-    """None for what cannot be read: one such message must not end a log."""
-    try:
-        chunk = plain_chunk(kept.data, kept.subject)
-    except Undecodable as problem:
-        log.error("lines cannot be read and are passed over", sequence=kept.sequence, problem=str(problem))
-        return None
-    return chunk if chunk.lines else None
-
-
 class Printer:
-    """Chunks as lines of NDJSON. Lines that were lost are told by one in their place, their number in `missed`."""
+    """Chunks as lines of NDJSON. Lines that are missing are told by one in their place, their number in `missed`."""
 
     def __init__(self, *, with_service: bool, expected: dict[str, int] | None = None) -> None:
         self._with_service = with_service
         self._next = expected or {}
+        self._unreadable: set[str] = set()
 
-    def printed(self, kept: Kept) -> bytes:
+    def print(self, kept: Kept, skip: int = 0) -> bytes:
+        """Without so many of its lines. What cannot be read is counted by the numbers of what comes after it."""
         chunk = chunk_of(kept)
-        return self.print(chunk) if chunk is not None else b""
-
-    def print(self, chunk: PlainChunk, skip: int = 0) -> bytes:
-        about = {"service": chunk.source} if self._with_service else {}
-        lines: list[dict[str, object]] = [
-            {"time": line["time"], **about, "text": line["text"]} for line in chunk.lines[skip:]
-        ]
-        missed = chunk.first - self._next.get(chunk.source, chunk.first)
+        if chunk is None:
+            self._unreadable.add(LOG.parse(kept.subject)["source"])
+            return b""
+        lines = self._missing(chunk) + self._lines(chunk, skip)
         self._next[chunk.source] = chunk.first + len(chunk.lines)
-        if missed > 0:
-            _MISSED.inc(missed)
-            lines.insert(0, {**lines[0], "text": f"[{missed} lines are no longer kept]", "missed": missed})
+        self._unreadable.discard(chunk.source)
         return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode()
+
+    def _lines(self, chunk: PlainChunk, skip: int) -> list[dict[str, object]]:
+        about = {"service": chunk.source} if self._with_service else {}
+        return [{"time": line["time"], **about, "text": line["text"]} for line in chunk.lines[skip:]]
+
+    def _missing(self, chunk: PlainChunk) -> list[dict[str, object]]:
+        """With the time of the line that comes after them."""
+        missed = chunk.first - self._next.get(chunk.source, chunk.first)
+        if missed <= 0:
+            return []
+        _MISSED.inc(missed)
+        why = missing_because(chunk.source in self._unreadable)
+        return [{**self._lines(chunk, 0)[0], "text": f"[{missed} lines {why}]", "missed": missed}]
 
 
 async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, follow: bool) -> AsyncGenerator[bytes]:
@@ -72,7 +61,7 @@ async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, 
     if not follow:
         async with aclosing(read_until_now(bus, LOGS, [subject], batch=READ_AT_ONCE)) as history:
             async for kept in history:
-                yield printer.printed(kept)
+                yield printer.print(kept)
         return
     async with (
         _end_of_log(bus, lookup, operation.id, subject) as end,
@@ -80,7 +69,7 @@ async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, 
     ):
         async for item in items:
             if isinstance(item, Kept):
-                yield printer.printed(item)
+                yield printer.print(item)
 
 
 @asynccontextmanager
@@ -111,24 +100,25 @@ async def tool_log(
 
     Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage.
     """
-    return _printed(bus, await _kept(bus, tool, service), _subjects(tool, service), follow, tail)
+    return _printed(bus, await history_of(bus, tool, service), subjects_of_tool(tool, service), follow, tail)
 
 
-async def _printed(bus: Bus, history: _History, subjects: str, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
+async def _printed(bus: Bus, history: History, subjects: str, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
     printer = Printer(with_service=True)
     if tail is not None:
-        for chunk, skip in (await _newest(bus, history, tail)).taken():
-            yield printer.print(chunk, skip)
+        async with aclosing(history.newest(bus, tail)) as newest:
+            async for kept, skip in newest:
+                yield printer.print(kept, skip)
     else:
         async with aclosing(history.read(bus)) as stored:
             async for kept in stored:
-                yield printer.printed(kept)
+                yield printer.print(kept)
     if not follow:
         return
     async with aclosing(read(bus, LOGS, [subjects], history.last, batch=READ_AT_ONCE)) as items:
         async for item in items:
-            if isinstance(item, Kept) and _is_service(item.subject):
-                yield printer.printed(item)
+            if isinstance(item, Kept) and is_service(item.subject):
+                yield printer.print(item)
 
 
 async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine]]:
@@ -138,89 +128,11 @@ async def last_lines(bus: Bus, tool: str, count: int) -> list[tuple[str, LogLine
     """
     if count == 0:
         return []
-    newest = await _newest(bus, await _kept(bus, tool, None), count)
-    return [
-        (chunk.source, LogLine.model_validate(line)) for chunk, skip in newest.taken() for line in chunk.lines[skip:]
-    ]
-
-
-async def _newest(bus: Bus, history: _History, tail: int) -> Tail:
-    newest = Tail(tail)
-    async with aclosing(history.read(bus)) as stored:
-        async for kept in stored:
-            newest.add(kept)
-    return newest
-
-
-class Tail:
-    """The last so many lines of what is added. `size` is what it holds for them, in bytes.
-
-    How many lines a chunk has is known only to who reads it, so not each is looked at as it comes: what is held is
-    up to twice what the lines stand in, and `BESIDE`.
-    """
-
-    def __init__(self, lines: int) -> None:
-        self.size = 0
-        self._lines = lines
-        self._chunks: deque[Kept] = deque()
-        self._room = BESIDE
-
-    def add(self, kept: Kept) -> None:
-        self._chunks.append(kept)
-        self.size += len(kept.data)
-        if self.size > self._room:
-            self._cut()
-
-    def taken(self) -> Iterator[tuple[PlainChunk, int]]:
-        """Chunks, each with how many of its own lines to skip; they are held no longer."""
-        skip = self._cut()
-        while self._chunks:
-            chunk = chunk_of(self._chunks.popleft())
-            if chunk is not None:
-                yield chunk, skip
-            skip = 0
-
-    def _cut(self) -> int:
-        """Drops the chunks before the last lines; returns how many lines there are too many in the first one left."""
-        lines, needed = 0, deque[Kept]()
-        while self._chunks and lines < self._lines:
-            kept = self._chunks.pop()
-            if (chunk := chunk_of(kept)) is not None:
-                lines += len(chunk.lines)
-                needed.appendleft(kept)
-        self._chunks = needed
-        self.size = sum(len(kept.data) for kept in needed)
-        self._room = 2 * self.size + BESIDE
-        return max(0, lines - self._lines)
-
-
-@dataclass(frozen=True)
-class _History:
-    """What is kept of a tool's services: what stands under these subjects, up to a sequence."""
-
-    subjects: Sequence[str]
-    last: int
-
-    async def read(self, bus: Bus) -> AsyncGenerator[Kept]:
-        if not self.subjects:
-            return
-        async with aclosing(read_until_now(bus, LOGS, self.subjects, batch=READ_AT_ONCE)) as stored:
-            async for kept in stored:
-                if kept.sequence > self.last:
-                    return
-                yield kept
-
-
-async def _kept(bus: Bus, tool: str, service: str | None) -> _History:
-    with asked_of(LOGS):
-        now = (await extent(bus, LOGS)).last
-        found = await subjects_of(bus, LOGS, _subjects(tool, service))
-    return _History([each for each in found if _is_service(each)], now)
-
-
-def _subjects(tool: str, service: str | None) -> str:
-    return LOG.filter(tool=tool) if service is None else LOG.build({"tool": tool, "source": service})
-
-
-def _is_service(subject: str) -> bool:
-    return not is_operation_id(LOG.parse(subject)["source"])
+    history = await history_of(bus, tool, None)
+    async with aclosing(history.newest(bus, count)) as newest:
+        return [
+            (chunk.source, LogLine.model_validate(line))
+            async for kept, skip in newest
+            if (chunk := chunk_of(kept)) is not None
+            for line in chunk.lines[skip:]
+        ]

@@ -132,6 +132,7 @@ class LiveSession:
         self._manner = manner
         self._place = start.place
         self._woken = asyncio.Event()
+        self._unreadable: set[str] = set()
         self._events: Source | None = None
         self._lines: Source | None = None
         self._watch: Watch | None = None
@@ -232,12 +233,19 @@ class LiveSession:
         return bool(items)
 
     async def _tell_chunk(self, entry: Entry, send: Send) -> None:
-        about, printed = LOG.parse(entry.kept.subject), None
-        if self._followed.wants(about["tool"], about["source"]):
-            printed = entry.printed
-        if printed is None:
+        about = LOG.parse(entry.kept.subject)
+        if not self._followed.wants(about["tool"], about["source"]):
             return
-        gap = self._place.before(printed, from_the_start=printed.source in self._followed.operations)
+        printed = entry.printed
+        if printed is None:
+            self._unreadable.add(entry.kept.subject)
+            return
+        gap = self._place.before(
+            printed,
+            from_the_start=printed.source in self._followed.operations,
+            unreadable=entry.kept.subject in self._unreadable,
+        )
+        self._unreadable.discard(entry.kept.subject)
         if gap is not None:
             await send(frames.gap(self._place.cursor(), gap))
         self._place = self._place.after_lines(entry.sequence, printed)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Discarded, Extent, Replaced, asked_of, extent, read_until_now
-from services.status import lines
+from services.status import history
 from services.status.feeds import Feed, Feeds, Room, Tap
 from services.status.frames import Entry
 
 # Messages that are on their way to one connection alone: chunks of lines are up to 64 KB, events rarely one.
-READ_AT_ONCE = {EVENTS.name: 32, LOGS.name: lines.READ_AT_ONCE}
+READ_AT_ONCE = {EVENTS.name: 32, LOGS.name: history.READ_AT_ONCE}
 
 
 @dataclass(frozen=True)

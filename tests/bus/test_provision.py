@@ -1,12 +1,15 @@
-"""What a cluster keeps is kept threefold, whoever provisions it and whichever of its servers he knows."""
+"""What is there already becomes what is declared; what a cluster keeps is kept threefold, whoever provisions it."""
 
 from __future__ import annotations
 
-from libs.contracts.streams import BUCKETS, COMMANDS, SOURCES, STREAMS
+import pytest
+
+from libs.contracts.streams import BUCKETS, COMMANDS, LOGS, SOURCES, STREAMS
+from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provision
-from tests.support.nats_server import NatsCluster, running_cluster
-from tests.support.stage import USERS
+from tests.support.nats_server import NATS_VERSIONS, NatsCluster, running_cluster
+from tests.support.stage import USERS, staged
 
 NAMES = [*(each.name for each in STREAMS), *(f"KV_{each.name}" for each in BUCKETS), f"OBJ_{SOURCES.name}"]
 
@@ -31,3 +34,20 @@ async def test_a_cluster_keeps_everything_threefold_however_few_of_its_servers_a
     async with running_cluster(users=USERS) as cluster:
         for named in (1, 3, 2):
             await provisioned(cluster, named)
+
+
+@pytest.mark.parametrize("version", NATS_VERSIONS)
+async def test_a_stream_of_an_earlier_release_gets_the_bounds_of_this_one_and_keeps_what_it_has(version: str):
+    subject = LOG.build({"tool": "lathe-aaaaaa", "source": "web"})
+    async with staged(version) as stage:
+        jetstream = stage.witness.jetstream
+        declared = (await jetstream.stream_info(LOGS.name)).config
+        await jetstream.update_stream(declared.evolve(max_msgs_per_subject=3))
+        for number in range(5):
+            await jetstream.publish(subject, str(number).encode())
+        await provision(await stage.bus("platform"), ack_wait=10.0)
+        now = await jetstream.stream_info(LOGS.name)
+        assert (now.config, now.config.max_msgs_per_subject) == (declared, LOGS.per_subject)
+        for number in range(5, 8):
+            await jetstream.publish(subject, str(number).encode())
+        assert [kept.data async for kept in stage.witness.each(LOGS, subject)] == [b"2", b"3", b"4", b"5", b"6", b"7"]

@@ -11,6 +11,7 @@ from nats.js.api import StorageType
 from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.streams import EVENTS, LOGS
 from libs.contracts.subjects import LOG
+from libs.runtime.bus import reader
 from libs.runtime.bus.connection import Bus, Kept
 from libs.runtime.bus.reader import Discarded, Replaced, count_by_subject, extent, read, read_until_now
 from tests.support.nats_server import NATS_VERSIONS
@@ -260,6 +261,32 @@ async def test_readers_leave_no_consumer_behind(stage: Stage) -> None:
         task.cancel()
     await asyncio.gather(*following, return_exceptions=True)
     await stage.has_readers("LOGS", 0)
+
+
+@pytest.mark.parametrize("bounded", ["by now", "by an end"])
+async def test_a_reading_ends_though_the_rest_of_it_is_taken_away(
+    stage: Stage, bounded: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "HEARTBEAT", 0.2)
+    status = await stage.bus("status")
+    await write(stage, range(10))
+    end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+    end.set_result(10)
+    if bounded == "by now":
+        items = read_until_now(status, LOGS, [subject()], batch=2)
+    else:
+        items = read(status, LOGS, [subject()], 0, end=end, batch=2)
+    async with asyncio.timeout(WITHIN), aclosing(items) as reading:
+        assert number_of(_message(await anext(reading))) == 0
+        await stage.witness.jetstream.purge_stream("LOGS", subject=subject())
+        await write(stage, range(1), OTHER)
+        rest = [number_of(item) async for item in reading if isinstance(item, Kept)]
+    assert rest == [1], "what was on its way"
+
+
+def _message(item: Kept | Discarded) -> Kept:
+    assert isinstance(item, Kept), item
+    return item
 
 
 async def test_of_more_subjects_than_the_server_tells_at_once_each_is_counted() -> None:

@@ -16,7 +16,7 @@ from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.queries import ShowOperation, ShowTool
 from libs.contracts.streams import LOGS
 from libs.runtime.bus.connection import Kept
-from services.status.lines import BESIDE, Tail
+from services.status.history import BESIDE, Tail, chunk_of
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
@@ -173,7 +173,8 @@ def test_a_tail_holds_little_more_than_the_chunks_that_its_lines_stand_in() -> N
         most = max(most, tail.size)
     one = len(envelop(chunk(tool().id, "main", 19_900, 100), "test/1").encode())
     assert most < 2 * 11 * one + BESIDE
-    lines = [line["text"] for each, skip in tail.taken() for line in each.lines[skip:]]
+    taken = [(chunk_of(kept), skip) for kept, skip in tail.taken()]
+    lines = [line["text"] for each, skip in taken if each is not None for line in each.lines[skip:]]
     assert lines == [f"main {number}" for number in range(19_000, 20_000)]
 
 

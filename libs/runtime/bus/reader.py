@@ -96,11 +96,6 @@ def asked_of(stream: Stream) -> Generator[None]:
         raise Unavailable(f"JetStream says nothing of {stream.name}: {problem!r}") from problem
 
 
-async def subjects_of(bus: Bus, stream: Stream, wanted: str) -> list[str]:
-    """Those under which the stream holds messages; `wanted` may have wildcards."""
-    return sorted(await count_by_subject(bus, stream, wanted))
-
-
 async def count_by_subject(bus: Bus, stream: Stream, wanted: str) -> dict[str, int]:
     """How many messages the stream holds under each of these subjects, of which the server tells a page at a time."""
     found: dict[str, int] = {}
@@ -112,6 +107,19 @@ async def count_by_subject(bus: Bus, stream: Stream, wanted: str) -> dict[str, i
         told += len(page)
         if not page or told >= info.get("total", 0):
             return found
+
+
+async def count_from(bus: Bus, stream: Stream, subjects: Sequence[str], first: int) -> int:
+    """How many messages the stream holds under the subjects from a sequence on; an outage is waited for."""
+    while True:
+        name = f"count-{random_word(12)}"
+        try:
+            return await _make(bus, stream, subjects, first, name)
+        except NatsError as problem:
+            _raise_if_final(bus, problem)
+            await asyncio.sleep(RETRY)
+        finally:
+            await _dismiss(bus, stream, name)
 
 
 async def read(
@@ -184,14 +192,9 @@ class _Reading:
                             yield kept
                     return
                 except (_Broken, NatsError) as problem:
-                    self._raise_if_final(problem)
+                    _raise_if_final(self._bus, problem)
                     log.debug("reading goes on with a new consumer", stream=self._stream.name, problem=repr(problem))
                     await asyncio.sleep(RETRY)
-
-    def _raise_if_final(self, problem: Exception) -> None:
-        refused = isinstance(problem, APIError) and problem.code == 400
-        if self._bus.nats.is_closed or refused:
-            raise problem
 
     async def _look(self) -> Extent:
         """The first look also says which stream it is, and for a bounded reading where its end is."""
@@ -219,7 +222,7 @@ class _Reading:
         subscription = await self._bus.nats.subscribe(inbox, cb=arrive)
         waking = [asyncio.create_task(_look_up(arrived, reason)) for reason in (reconnected.wait(), self._ending())]
         try:
-            pending = await self._make(name)
+            pending = await _make(self._bus, self._stream, self._subjects, self._position + 1, name)
             if pending == 0:
                 self._position = max(self._position, there.last)
             yield _Consumer(name, inbox, pending, arrived)
@@ -228,29 +231,10 @@ class _Reading:
                 task.cancel()
             await self._dismiss(name, subscription)
 
-    async def _make(self, name: str) -> int:
-        """A consumer from the position on; returns how many messages wait for it."""
-        everything = set(self._subjects) == set(self._stream.subjects)
-        config = api.ConsumerConfig(
-            name=name,
-            # Several filters cost the server 0.4 ms a message among thousands of subjects; none cost nothing.
-            filter_subjects=None if everything else self._subjects,
-            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
-            opt_start_seq=self._position + 1,
-            ack_policy=api.AckPolicy.NONE,
-            inactive_threshold=INACTIVE,
-            mem_storage=True,
-            num_replicas=1,
-        )
-        return (await self._bus.jetstream.add_consumer(self._stream.name, config)).num_pending or 0
-
     async def _dismiss(self, name: str, subscription: Subscription) -> None:
-        """Nobody waits for the answer: where the request gets lost, the server notices by itself (`INACTIVE`)."""
-        if self._bus.nats.is_closed:
-            return
-        if self._bus.connected:
-            await self._bus.nats.publish(f"$JS.API.CONSUMER.DELETE.{self._stream.name}.{name}")
-        await subscription.unsubscribe()
+        await _dismiss(self._bus, self._stream, name)
+        if not self._bus.nats.is_closed:
+            await subscription.unsubscribe()
 
     async def _ending(self) -> None:
         await asyncio.wait([self._end])
@@ -270,6 +254,8 @@ class _Reading:
                 continue
             if not message.reply:
                 wanted = _status(message, wanted)
+                if self._end.done():
+                    raise _Broken("the server has nothing, though something was to come: it may be gone")
                 continue
             about = message.metadata
             delivered, wanted, pending = delivered + 1, wanted - 1, about.num_pending
@@ -294,6 +280,35 @@ class _Reading:
         if not self._end.done():
             return False
         return self._position >= self._end.result() or (self._bounded and pending == 0)
+
+
+async def _make(bus: Bus, stream: Stream, subjects: Sequence[str], first: int, name: str) -> int:
+    """A consumer from a sequence on; returns how many messages wait for it."""
+    everything = set(subjects) == set(stream.subjects)
+    config = api.ConsumerConfig(
+        name=name,
+        # Several filters cost the server 0.4 ms a message among thousands of subjects; none cost nothing.
+        filter_subjects=None if everything else list(subjects),
+        deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+        opt_start_seq=first,
+        ack_policy=api.AckPolicy.NONE,
+        inactive_threshold=INACTIVE,
+        mem_storage=True,
+        num_replicas=1,
+    )
+    return (await bus.jetstream.add_consumer(stream.name, config)).num_pending or 0
+
+
+async def _dismiss(bus: Bus, stream: Stream, name: str) -> None:
+    """Nobody waits for the answer: where the request gets lost, the server notices by itself (`INACTIVE`)."""
+    if bus.connected:
+        await bus.nats.publish(f"$JS.API.CONSUMER.DELETE.{stream.name}.{name}")
+
+
+def _raise_if_final(bus: Bus, problem: Exception) -> None:
+    refused = isinstance(problem, APIError) and problem.code == 400
+    if bus.nats.is_closed or refused:
+        raise problem
 
 
 async def _look_up(arrived: asyncio.Queue[Msg | None], reason: Awaitable[object]) -> None:

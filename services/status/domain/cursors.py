@@ -72,8 +72,8 @@ class Place:
             del numbers[next((key for key in numbers if "." in key), next(iter(numbers)))]
         return replace(self, lines=sequence, next_line=numbers)
 
-    def before(self, chunk: Numbered, *, from_the_start: bool) -> Gap | None:
-        """What was lost between the lines sent last and these; nothing can be said of a source not met before.
+    def before(self, chunk: Numbered, *, from_the_start: bool, unreadable: bool = False) -> Gap | None:
+        """What is missing between the lines sent last and these; nothing can be said of a source not met before.
 
         A number that goes back is a source that was forgotten whole and began again.
         """
@@ -81,7 +81,17 @@ class Place:
         missed = chunk.first - expected
         if missed <= 0:
             return None
-        return Gap(stream="logs", reason="these lines are no longer kept", source=chunk.source, missed=missed)
+        return Gap(
+            stream="logs", reason=f"these lines {missing_because(unreadable)}", source=chunk.source, missed=missed
+        )
+
+
+def missing_because(unreadable: bool) -> str:
+    """Why lines are missing that were stored; `unreadable`: something that cannot be read stood in their place.
+
+    That may not be all that is missing there.
+    """
+    return "cannot be read, or are no longer kept" if unreadable else "are no longer kept"
 
 
 @lru_cache(1024)
