@@ -169,6 +169,33 @@ async def test_a_replica_of_a_stack_that_is_missing_is_made_again_and_the_others
     assert all(state == "running" for state, _ in states(await platform.api.tool(tool.name)).values())
 
 
+async def test_what_was_taken_out_of_its_network_is_made_again_in_it_or_left_and_told_where_its_manifest_says_no(
+    away: Away, platform: Platform
+) -> None:
+    single, left = await away.tool(), await away.tool(web(restart="no"))
+    several = await away.tool(stack({"web": serves("x", ports=["8080"]), "db": waits()}))
+    db = container(platform, several.id, "db")
+    untouched = (await inspected(platform, container(platform, several.id, "web")))["Id"]
+    for name, network in (
+        *((tool_container(platform, each), tool_container(platform, each)) for each in (single, left)),
+        (db, f"{tool_container(platform, several)}_default"),
+    ):
+        await asyncio.to_thread(platform.hand.sdk.disconnect_container_from_network, name, network, force=True)
+    await left.is_left("app was taken out of its network")
+    assert (await platform.api.tool(left.name))["state"] == "degraded"
+    for repaired, name in ((single, tool_container(platform, single)), (several, db)):
+        await repaired.is_repaired()
+        assert (await inspected(platform, name))["NetworkSettings"]["Networks"]
+    assert (await inspected(platform, container(platform, several.id, "web")))["Id"] == untouched
+    assert not await left.repairs()
+    await succeeded(platform, await platform.api.start(left.name))
+    await left.shows("running")
+
+
+def tool_container(platform: Platform, tool: Tool) -> str:
+    return f"machete-{platform.instance}-{tool.id}"
+
+
 async def test_a_start_that_cannot_be_is_tried_again_after_growing_pauses_that_are_told_until_somebody_mends_it(
     away: Away, platform: Platform
 ) -> None:

@@ -213,6 +213,38 @@ async def test_when_our_pool_is_used_up_too_that_is_told_with_a_way_out(make: Ca
     assert told.value.code == "no_addresses"
 
 
+async def test_a_service_taken_out_of_a_network_by_force_is_made_again_in_it_and_the_others_stay(
+    make: Callable[..., Rig], sdk: docker.APIClient, instance: str
+):
+    """Of several networks, too, and what shares its network with it."""
+    services = {
+        "web": serves(networks=["front", "back"]),
+        "beside": sleeps(network_mode="service:web"),
+        "db": sleeps(networks=["back"]),
+        "other": sleeps(networks=["front"]),
+    }
+    rig = make(services, networks={"front": None, "back": None})
+    await rig.built()
+    await rig.stacks.start(rig.tool)
+    before = await rig.services()
+    assert not any(each.cut_off for each in before.values())
+    for service, network in (("web", "front"), ("db", "back")):
+        at = f"machete-{instance}-{TOOL}"
+        sdk.disconnect_container_from_network(f"{at}-{service}-1", f"{at}_{network}", force=True)
+    out = await rig.services()
+    listed = (await rig.containers.observe_all())[TOOL].services
+    for found in (out, {each.name: each for each in listed}):
+        assert [name for name, each in found.items() if each.cut_off] == ["db", "web"]
+    assert await rig.stacks.start(rig.tool)
+    after = await rig.services()
+    assert not any(each.cut_off for each in after.values())
+    assert after["other"].container_id == before["other"].container_id
+    assert not {after[name].container_id for name in ("web", "db", "beside")} & {
+        e.container_id for e in before.values()
+    }
+    assert not await rig.stacks.start(rig.tool), "nothing is left to do"
+
+
 async def test_a_stack_without_replicas_of_a_service_runs_without_it(make: Callable[..., Rig]):
     """Neither its image nor its build has to be there."""
     rig = make({"db": sleeps(), "tests": {"image": "machete-nowhere.invalid/none:1", "scale": 0}})

@@ -283,6 +283,39 @@ def test_a_pause_is_told_with_its_end_and_the_number_of_the_try():
     )
 
 
+# Networks.
+
+
+@pytest.mark.parametrize("services", [(app(cut_off=True),), (app(), app(name="db", cut_off=True))], ids=len)
+def test_what_was_taken_out_of_its_network_is_started_again_and_told(services: tuple[ServiceObservation, ...]):
+    tool = a_tool()
+    it = found(tool, *services)
+    assert (it.cause, it.due) == ("cut_off", NOW)
+    shown = judged(tool, seen(*services), it)
+    assert shown.state is ToolState.DEGRADED
+    assert shown.reason == f"{services[-1].name} was taken out of its network: start the tool again."
+
+
+def test_what_was_taken_out_of_its_network_is_left_and_told_where_nothing_is_to_be_started_again():
+    tool = a_tool("no")
+    it = found(tool, app(cut_off=True))
+    assert (it.cause, it.due) == ("cut_off", None)
+    assert "It is left so, for its manifest says `restart: no`" in (
+        judged(tool, seen(app(cut_off=True)), it).reason or ""
+    )
+
+
+def test_what_is_taken_out_of_its_network_again_and_again_is_waited_for():
+    it = found(a_tool(repairs=tried(2)), app(cut_off=True))
+    assert it.tries == 2
+    assert it.due is not None
+    assert it.due > NOW
+
+
+def test_a_job_that_is_over_needs_no_network():
+    assert drift(a_tool(), seen(app(), app("exited", 0, name="job", job=True, cut_off=True)), set(), BACKOFF) is None
+
+
 # Replicas.
 
 

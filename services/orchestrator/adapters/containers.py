@@ -27,6 +27,7 @@ from services.orchestrator.domain.observations import (
     ServiceObservation,
     from_inspection,
     from_listing,
+    is_cut_off,
     needs_inspection,
 )
 from services.orchestrator.domain.specs import ContainerSpec
@@ -123,7 +124,7 @@ class DockerContainers:
         port = None if spec.port is None else spec.host_port or _port_of(found)
         wanted = spec_hash(create_body(spec, port, self._data(spec.tool)))
         for item in found:
-            same = item["Labels"].get(names.LABEL_SPEC) == wanted and spec.network in _networks_of(item)
+            same = item["Labels"].get(names.LABEL_SPEC) == wanted and not is_cut_off(item, item["Labels"])
             if same and item["State"] not in _LOST:
                 await self._give_folders(spec, item["Id"], await self._fill_folders(spec))
                 return Placed(item["Id"], port, created=False, started=False)
@@ -238,11 +239,6 @@ def _needed_by(item: Listed, others: list[Listed]) -> frozenset[str]:
     """The containers that it depends on: they are stopped after it."""
     needed = dependencies(item["Labels"].get(names.LABEL_DEPENDS_ON, ""))
     return frozenset(other["Id"] for other in others if other["Labels"].get(names.LABEL_COMPOSE_SERVICE) in needed)
-
-
-def _networks_of(item: Listed) -> Mapping[str, Any]:
-    """Those that it is in; one that somebody takes it out of by force is not among them, and it stays out."""
-    return (item.get("NetworkSettings") or {}).get("Networks") or {}
 
 
 def _port_of(found: list[Listed]) -> int | None:

@@ -8,6 +8,8 @@ from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.listing import list_containers
 from services.orchestrator.domain import names
 from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.observations import is_cut_off
+from services.orchestrator.domain.stacks.resolving import LONGEST_GRACE
 from services.orchestrator.ports import Guard, Removed
 
 GONE_WITHIN = 10.0  # seconds for a removal that is already going on
@@ -60,6 +62,28 @@ async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[s
             if any(item["State"] == "removing" for item in found):
                 await asyncio.sleep(0.1)
     return tuple(dict.fromkeys(removed))
+
+
+async def remove_cut_off(engine: Engine, instance: str, tool: str) -> None:
+    """Those of a stack that are out of a network they were made in, and what shares theirs.
+
+    Compose would leave them as they are: made again, they are in it.
+    """
+    listed = await list_containers(engine, instance, tool)
+    out = {item["Id"] for item in listed if is_cut_off(item, item["Labels"])}
+    sharing = {f"container:{each}" for each in out}
+    found = [each["Id"] for each in listed if each["Id"] in out or each["HostConfig"]["NetworkMode"] in sharing]
+    await asyncio.gather(*(_stop_and_remove(engine, each) for each in found))
+
+
+async def _stop_and_remove(engine: Engine, container: str) -> None:
+    """It has as long to end as it says itself."""
+    try:
+        await engine.call("POST", path_of("containers", container, "stop"), patience=LONGEST_GRACE + 60)
+    except EngineError as refusal:
+        if refusal.status != 404:
+            raise
+    await remove_container(engine, container)
 
 
 async def remove_container(engine: Engine, container: str) -> None:

@@ -17,6 +17,7 @@ from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
 from services.orchestrator.adapters.listing import list_containers, refuse_strangers
+from services.orchestrator.adapters.removal import remove_cut_off
 from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.stack_ports import StackPorts, provisional
 from services.orchestrator.adapters.stack_watch import StackWatch
@@ -111,6 +112,7 @@ class DockerStacks:
             await self._create(stack, project, alive)
             await self._give_to_users(stack, places, made)
         await self._unpause(tool.id)
+        await remove_cut_off(self.engine, self.instance, tool.id)
         watch = StackWatch(self.engine, self.instance, tool.id)
         before = await watch.runs()
         try:

@@ -14,7 +14,7 @@ from libs.contracts.tools import Repairs, Tool, ToolState
 from services.orchestrator.domain.observations import Observation, ServiceObservation
 from services.orchestrator.domain.plan import as_seen, whole
 
-Cause = Literal["gone", "ended", "not_ready"]
+Cause = Literal["gone", "ended", "cut_off", "not_ready"]
 
 AT_WORK = ("paused", "removing")
 DOWN = ("missing", "created", "exited", "dead")
@@ -60,7 +60,7 @@ def drift(tool: Tool, seen: Observation, by_hand: Collection[str], backoff: Back
     services = whole(tool, seen.services)
     if tool.desired != "running" or is_at_work(seen):
         return None
-    down = [each for each in services if each.state in DOWN and not each.job]
+    down = [each for each in services if (each.state in DOWN or each.cut_off) and not each.job]
     repairs = _counted(tool.repairs, down, seen.observed_at, backoff)
     cause = _cause(services, down, repairs)
     if cause is None:
@@ -120,8 +120,10 @@ def _cause(
 ) -> Cause | None:
     if not services or any(each.state == "missing" for each in down):
         return "gone"
-    if down:
+    if any(each.state in DOWN for each in down):
         return "ended"
+    if any(each.is_up for each in down):
+        return "cut_off"
     failed = repairs is not None and repairs.problem is not None
     return "not_ready" if failed and not any(each.state == "restarting" for each in services) else None
 

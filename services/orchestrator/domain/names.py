@@ -20,6 +20,7 @@ LABEL_PORT = "io.machete.port"  # the host's port of what people open in a brows
 LABEL_PORTS = "io.machete.ports"  # all of the host's ports that the container holds
 LABEL_JOB = "io.machete.job"
 LABEL_RETRIES = "io.machete.retries"
+LABEL_NETWORKS = "io.machete.networks"  # those that a container of a stack is made in, where they are several
 
 # Compose's own.
 LABEL_PROJECT = "com.docker.compose.project"
@@ -33,6 +34,7 @@ OF_STACKS = (
     LABEL_PORTS,
     LABEL_JOB,
     LABEL_RETRIES,
+    LABEL_NETWORKS,
     LABEL_PROJECT,
     LABEL_COMPOSE_SERVICE,
     LABEL_NUMBER,
@@ -104,6 +106,13 @@ def made_by_us(called: Iterable[str], labels: Mapping[str, str]) -> bool:
         ours = f"{ours}-{service}-{labels.get(LABEL_NUMBER) or '1'}"
     known = [_REPLACING.sub("", name.removeprefix("/")) for name in called]
     return ours in known or not known
+
+
+def made_in(labels: Mapping[str, str], mode: str) -> frozenset[str]:
+    """The tool's networks that a container was made in; `mode` is the engine's `NetworkMode`."""
+    tools = network_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
+    named = {mode, *labels.get(LABEL_NETWORKS, "").split()}
+    return frozenset(each for each in named if each == tools or each.startswith(f"{tools}_"))
 
 
 def owned_filter(instance: str, tool: str) -> dict[str, list[str]]:

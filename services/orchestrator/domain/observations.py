@@ -17,8 +17,8 @@ class ServiceObservation:
     """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own.
 
     A `job` runs once, and is well when it has ended with 0. One that `retries` is started again when it ends, because
-    its author said so. One that is `missing` should be there. `service` is what it is a replica of, where that is not
-    its name.
+    its author said so. One that is `missing` should be there. One that is `cut_off` is out of a network of the tool's
+    that it was made in. `service` is what it is a replica of, where that is not its name.
     """
 
     name: str
@@ -34,6 +34,7 @@ class ServiceObservation:
     retries: bool = False
     service: str = ""
     finished_at: datetime | None = None
+    cut_off: bool = False
 
     @property
     def ran_for(self) -> float | None:
@@ -85,6 +86,7 @@ def from_inspection(answer: Mapping[str, Any]) -> ServiceObservation:
         retries=bool(labels.get(names.LABEL_RETRIES)),
         service=labels.get(names.LABEL_SERVICE) or names.APP,
         finished_at=_instant(state.get("FinishedAt")) if status in ("exited", "dead") else None,
+        cut_off=is_cut_off(answer, labels),
     )
 
 
@@ -100,7 +102,16 @@ def from_listing(answer: Mapping[str, Any]) -> ServiceObservation:
         job=bool(labels.get(names.LABEL_JOB)),
         retries=bool(labels.get(names.LABEL_RETRIES)),
         service=labels.get(names.LABEL_SERVICE) or names.APP,
+        cut_off=is_cut_off(answer, labels),
     )
+
+
+def is_cut_off(answer: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """From either answer. Whoever takes a container out of a network leaves no trace but that it is not in it."""
+    host: Mapping[str, Any] = answer.get("HostConfig") or {}
+    settings: Mapping[str, Any] = answer.get("NetworkSettings") or {}
+    inside: Mapping[str, Any] = settings.get("Networks") or {}
+    return not names.made_in(labels, host.get("NetworkMode") or "") <= inside.keys()
 
 
 def needs_inspection(answer: Mapping[str, Any]) -> bool:

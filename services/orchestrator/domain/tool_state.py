@@ -70,6 +70,8 @@ _OUT_OF_ORDER = {
 def _trouble(service: ServiceObservation) -> str | None:
     match service.state:
         case "running":
+            if service.cut_off:
+                return f"{service.name} was taken out of its network: start the tool again."
             return f"{service.name} says that it is unhealthy." if service.health == "unhealthy" else None
         case "paused" | "created" | "missing":
             return f"{service.name} {_OUT_OF_ORDER[service.state]}"

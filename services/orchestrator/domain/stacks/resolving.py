@@ -144,8 +144,11 @@ def _service(stack: Stack, name: str, service: Config, image: str, job: bool) ->
             settled["deploy"] = {key: each for key, each in settled["deploy"].items() if key != "restart_policy"}
     if "build" in service:
         settled["build"] = _build(stack, service["build"])
+    settled["labels"][names.LABEL_NETWORKS] = ""  # an image may carry one of its own
     if "network_mode" not in service:
-        settled["networks"] = _joined(service)
+        settled["networks"] = joined = _joined(service)
+        if len(joined) > 1:
+            settled["labels"][names.LABEL_NETWORKS] = " ".join(f"{stack.project}_{key}" for key in joined)
     return settled
 
 
