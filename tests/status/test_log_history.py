@@ -227,3 +227,28 @@ async def test_who_comes_back_to_a_flood_is_told_exactly_how_many_lines_made_way
         gap, first = await live.frames(2)
     assert gap["gap"]["missed"] == first["log"]["first"] - 5 > 0
     assert first["log"]["first"] < total
+
+
+async def test_who_looks_on_live_and_cannot_keep_up_with_a_flood_is_told_exactly_how_many_lines_made_way(
+    status: Running, stage: Stage
+) -> None:
+    """More than lies in all the buffers on the way to him comes while he does not read."""
+    await small(stage)
+    install = Operation(name="flood")
+    fence = await status.say(install.accepted(), install.started())
+    await status.say(install.succeeded(fence, tool("flood")))
+    writer = LogWriter(stage.witness, install.tool, "web", exclusive=True)
+    async with status.live("logs:flood") as live:
+        await flooded(stage, writer, 0, 1)
+        total = await flooded(stage, writer, 5, 600)
+        expected = missing = 0
+        while expected < total:
+            frame = await live.next()
+            if "gap" in frame:
+                missing += frame["gap"]["missed"]
+                expected += frame["gap"]["missed"]
+            else:
+                assert frame["log"]["first"] == expected
+                expected += len(frame["log"]["lines"])
+    assert expected == total
+    assert missing > 0
