@@ -80,6 +80,12 @@ class Running:
         """As Ctrl-C does."""
         self._process.send_signal(signal.SIGINT)
 
+    def pause(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def wake(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     async def end(self) -> Said:
         async with asyncio.timeout(PATIENCE):
             out, err = await self._process.communicate()

@@ -10,6 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
+from libs.runtime.bus.connection import servers_of
 from tests.cli.hands import Shell
 from tests.gateway.doors import Door, door
 from tests.support.stage import Stage
@@ -33,8 +34,9 @@ async def test_the_file_lets_its_holder_in(stage: Stage, shell: Shell, tmp_path:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert f"restart_degraded.py {stage.server.url} robot {path}" in added.out
     assert "SEED" not in added.out + added.err
+    servers = servers_of(stage.server.url)
     client = await nats.connect(
-        stage.server.url, user_credentials=str(path), inbox_prefix=b"_INBOX_agent.robot", allow_reconnect=False
+        servers, user_credentials=str(path), inbox_prefix=b"_INBOX_agent.robot", allow_reconnect=False
     )
     answer = await client.request("machete.agent.v1.robot.tools.start", b'{"name": "nobody"}', timeout=10)
     assert (answer.headers or {})["Machete-Status"] == "404"

@@ -66,9 +66,10 @@ async def check(status: Running, name: str) -> CheckReport:
     return CheckReport.model_validate(report["services"]["status"]["checks"][name])
 
 
-async def until_told(status: Running, name: str, *, ok: bool) -> None:
+async def until_told(status: Running, name: str, *, ok: bool, because: str = "") -> None:
     async def told() -> bool:
-        return (await check(status, name)).ok is ok
+        report = await check(status, name)
+        return report.ok is ok and because in report.detail
 
     await eventually(told, f"the health says that {name} is {'well' if ok else 'not well'}")
 
@@ -184,7 +185,7 @@ async def test_what_happens_while_the_database_is_away_is_shown_when_it_is_back(
         assert sentence.startswith("Ask again soon: the status database (PostgreSQL, ")
         answer = await status.http.client.get("/api/v1/tools/before/logs")
         assert (answer.status_code, answer.json()["code"]) == (503, "database_away")
-        await until_told(status, "projection", ok=False)
+        await until_told(status, "projection", ok=False, because="cannot be used now")
         own.start()
         for name in ("before", "meanwhile"):
             view: ToolView = await status.ask(ShowTool(tool=name, position=position))

@@ -237,6 +237,33 @@ async def test_a_followed_log_ends_when_the_platform_stops(stage: Stage, tmp_pat
             await stopping
 
 
+@pytest.mark.parametrize("tail", [None, 0, 1])
+async def test_a_followed_log_of_a_tool_ends_when_the_tool_is_uninstalled_and_has_its_last_lines(
+    status: Running, tail: int | None
+) -> None:
+    name = f"leaves-{tail}".lower()
+    install = await installed(status, name)
+    stays = await installed(status, f"stays-{tail}".lower())
+    await status.say(chunk(install.tool, "app", 0))
+    query = {} if tail is None else {"tail": tail}
+    async with (
+        status.followed(f"/api/v1/tools/{stays.tool}/logs") as others,
+        status.followed(f"/api/v1/tools/{name}/logs", **query) as lines,
+    ):
+        await status.say(chunk(install.tool, "app", 1), chunk(stays.tool, "app", 0))
+        seen = [await lines.next() for _ in range(1 if tail == 0 else 2)]
+        uninstall = Operation("uninstall", name)
+        await status.say(uninstall.accepted())
+        fence = await status.say(uninstall.started())
+        await status.say(uninstall.succeeded(fence, None))
+        await status.say(chunk(install.tool, "app", 2))
+        seen += await lines.rest()
+        assert texts(seen)[-2:] == ["app 1", "app 2"]
+        assert (await others.next())["text"] == "app 0"
+        await status.say(chunk(stays.tool, "app", 1))
+        assert (await others.next())["text"] == "app 1"
+
+
 @pytest.mark.parametrize(
     "path",
     [
