@@ -159,9 +159,10 @@ def logs(
 ) -> None:
     """What a tool prints, or what an operation printed. With --json, one object a line.
 
-    What is followed goes on after the platform was away, behind the line that came last.
+    What is followed goes on after the platform was away, behind the line that came last, until the operation has ended
+    or the tool is uninstalled.
     """
-    from clients.cli.following import followed
+    from clients.cli.following import followed, is_gone
     from clients.cli.views import show_lines
     from clients.cli.waiting import ENDED
 
@@ -170,13 +171,15 @@ def logs(
         over = lambda: api.get(_operation(what))["state"] in ENDED  # noqa: E731
         path = f"{_operation(what)}/log"
         return show_lines(followed(api, path, over) if follow else api.lines(path), tail, json=json)
-    services: list[str] = []
-    if not json and service is None:
-        tool = api.get(_tool(what))
-        services = [each["name"] for each in tool["services"]] if tool["kind"] == "stack" else []
-    path, query = f"{_tool(what)}/logs", {"tail": tail, "service": service}
-    lines = followed(api, path, lambda: False, **query) if follow else api.lines(path, **query)
-    show_lines(lines, None, services=services, json=json)
+    services, tool = list[str](), what
+    if follow or (not json and service is None):
+        found = api.get(_tool(what))
+        services = [each["name"] for each in found["services"]] if found["kind"] == "stack" else []
+        tool = found["id"]  # one that is installed under its name later on is another
+    path, query = f"{_tool(tool)}/logs", {"tail": tail, "service": service}
+    gone = lambda: is_gone(api, _tool(tool), what)  # noqa: E731
+    lines = followed(api, path, gone, **query) if follow else api.lines(path, **query)
+    show_lines(lines, None, services=[] if json or service else services, json=json)
 
 
 @app.command()

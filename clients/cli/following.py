@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from clients.cli.api import Api, Unreachable
-from clients.cli.exits import UNREACHABLE, Ending
+from clients.cli.exits import REFUSED, UNREACHABLE, Ending
 from clients.cli.output import note
 
 PAUSE = 0.5
@@ -31,6 +31,8 @@ def followed(api: Api, path: str, over: Callable[[], bool], **query: object) -> 
                 return
             away = Unreachable(api.place.url, ConnectionError("the connection ended"))
         except Ending as problem:
+            if connected and problem.exit_code == REFUSED and over():
+                return
             if not connected or problem.exit_code != UNREACHABLE:
                 raise
             away = problem
@@ -41,6 +43,18 @@ def followed(api: Api, path: str, over: Callable[[], bool], **query: object) -> 
             query.pop("tail", None)
         place.again()
         time.sleep(PAUSE)
+
+
+def is_gone(api: Api, path: str, name: str) -> bool:
+    """Whether the tool was uninstalled, which is told then."""
+    try:
+        api.get(path)
+    except Ending as problem:
+        if problem.code_word != "tool_not_found":
+            raise
+        note(f"{name} was uninstalled: its log ends here.")
+        return True
+    return False
 
 
 class _Place:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, WebSocket
@@ -137,12 +138,16 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         tail: Annotated[int | None, Query(ge=0, le=MOST_LINES)] = None,
         service: Annotated[str | None, Query(pattern=f"^{TOKEN}$", description="Only this one of a stack.")] = None,
     ) -> NdJson:
-        """What a tool's services print, as NDJSON `{time, service, text}`: what is kept of it, or its last lines."""
+        """What a tool's services print, as NDJSON `{time, service, text}`: what is kept of it, or its last lines.
+
+        With `follow`, what comes as well, until the tool is uninstalled.
+        """
         there = views()
         tool = await there.tool(name)
         _check_service(tool, service)
         with refusing():
-            lines = await tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail)
+            gone = partial(there.lookup.gone, tool.entry.id)
+            lines = await tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail, gone=gone)
         return NdJson(lines, request)
 
     @router.websocket("/live")

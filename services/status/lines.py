@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 
 from libs.contracts.logs import LogLine, PlainChunk
@@ -18,7 +18,17 @@ from services.status.domain.entries import OperationEntry
 from services.status.history import READ_AT_ONCE, History, chunk_of, history_of, is_service, subjects_of_tool
 from services.status.lookup import Lookup
 
+# Returns when there is nothing more to come.
+Over = Callable[[], Awaitable[object]]
+
+# Seconds in which the last lines of a container that was removed have been read from the engine and said.
+LAST_LINES = 1.0
+
 _MISSED = metrics.log_lines_missed.labels("http")
+
+
+async def never() -> None:
+    await asyncio.Event().wait()
 
 
 class Printer:
@@ -64,7 +74,7 @@ async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, 
                 yield printer.print(kept)
         return
     async with (
-        _end_of_log(bus, lookup, operation.id, subject) as end,
+        _end_of_log(bus, lambda: lookup.ended(operation.id, None), subject) as end,
         aclosing(read(bus, LOGS, [subject], 0, end=end, batch=READ_AT_ONCE)) as items,
     ):
         async for item in items:
@@ -73,13 +83,13 @@ async def operation_log(bus: Bus, lookup: Lookup, operation: OperationEntry, *, 
 
 
 @asynccontextmanager
-async def _end_of_log(bus: Bus, lookup: Lookup, operation: str, subject: str) -> AsyncGenerator[asyncio.Future[int]]:
-    """The sequence of its last lines, known once it has ended: a worker says all of them before the end."""
+async def _end_of_log(bus: Bus, over: Over, subject: str) -> AsyncGenerator[asyncio.Future[int]]:
+    """The sequence of the last lines, known once `over` returns: whoever prints them says all of them before."""
     end: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
     async def find() -> None:
         try:
-            await lookup.ended(operation, None)
+            await over()
             last = await bus.last(LOGS, subject)
             end.set_result(last.sequence if last is not None else 0)
         except Exception as problem:
@@ -94,16 +104,24 @@ async def _end_of_log(bus: Bus, lookup: Lookup, operation: str, subject: str) ->
 
 
 async def tool_log(
-    bus: Bus, tool: str, *, service: str | None = None, follow: bool, tail: int | None
+    bus: Bus, tool: str, *, service: str | None = None, follow: bool, tail: int | None, gone: Over = never
 ) -> AsyncGenerator[bytes]:
     """Of one of the tool's services, or all; `tail` lines of what is kept (None: all of it), then what comes.
 
-    Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage.
+    Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage, until `gone` returns.
     """
-    return _printed(bus, await history_of(bus, tool, service), subjects_of_tool(tool, service), follow, tail)
+
+    async def over() -> None:
+        await gone()
+        await asyncio.sleep(LAST_LINES)
+
+    history, subjects = await history_of(bus, tool, service), subjects_of_tool(tool, service)
+    return _printed(bus, history, subjects, over if follow else None, tail)
 
 
-async def _printed(bus: Bus, history: History, subjects: str, follow: bool, tail: int | None) -> AsyncGenerator[bytes]:
+async def _printed(
+    bus: Bus, history: History, subjects: str, over: Over | None, tail: int | None
+) -> AsyncGenerator[bytes]:
     printer = Printer(with_service=True)
     if tail is not None:
         async with aclosing(history.newest(bus, tail)) as newest:
@@ -113,9 +131,12 @@ async def _printed(bus: Bus, history: History, subjects: str, follow: bool, tail
         async with aclosing(history.read(bus)) as stored:
             async for kept in stored:
                 yield printer.print(kept)
-    if not follow:
+    if over is None:
         return
-    async with aclosing(read(bus, LOGS, [subjects], history.last, batch=READ_AT_ONCE)) as items:
+    async with (
+        _end_of_log(bus, over, subjects) as end,
+        aclosing(read(bus, LOGS, [subjects], history.last, end=end, batch=READ_AT_ONCE)) as items,
+    ):
         async for item in items:
             if isinstance(item, Kept) and is_service(item.subject):
                 yield printer.print(item)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from libs.contracts import missing
 from libs.contracts.problems import Problem
+from libs.runtime.bus.connection import Unavailable
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.ports import Tables, TablesAway, ToolRow
@@ -82,6 +83,27 @@ class Lookup:
         names = await self.tables.tool_names()
         near = difflib.get_close_matches(name_or_id, names, n=3, cutoff=0.6)
         return Refused(404, "tool_not_found", missing.no_tool(name_or_id, near), {"near": near} if near else None)
+
+    async def gone(self, tool: str) -> None:
+        """Returns when there is no tool of this id any more; waits over any outage until that is known."""
+        about = asyncio.Event()
+
+        def hear(tools: Iterable[str] | None) -> None:
+            if tools is None or tool in tools:
+                about.set()
+
+        with self.progress.telling(hear):
+            while True:
+                about.clear()
+                try:
+                    await self.up_to(None)
+                    if not await self.known(lambda: self.tables.tools_with([tool])):
+                        return
+                except (Refused, TablesAway, Unavailable) as away:
+                    log.info("whoever follows a tool waits for the tables", tool=tool, problem=str(away))
+                    await asyncio.sleep(RETRY)
+                else:
+                    await about.wait()
 
     async def operation(self, id: str) -> OperationEntry:
         operation = await self.known(lambda: self.tables.operation(id))
