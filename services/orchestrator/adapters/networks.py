@@ -21,7 +21,13 @@ async def ensure_network(engine: Engine, spec: ContainerSpec, pool: str) -> bool
         except EngineError as refusal:
             if not is_about_overlap(refusal):
                 raise
-    raise no_addresses(pool) from used_up
+            used_up = refusal
+    raise await out_of_addresses(engine, pool, used_up) from used_up
+
+
+async def out_of_addresses(engine: Engine, pool: str, used_up: EngineError) -> EngineError:
+    """With what there is to be seen of it now: whoever reads it later finds other networks."""
+    return no_addresses(pool, len(await engine.call("GET", "/networks")), used_up.message)
 
 
 async def _make(engine: Engine, spec: ContainerSpec, subnet: str | None) -> bool:

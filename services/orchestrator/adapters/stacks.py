@@ -17,6 +17,7 @@ from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
 from services.orchestrator.adapters.listing import list_containers, refuse_strangers
+from services.orchestrator.adapters.networks import out_of_addresses
 from services.orchestrator.adapters.removal import remove_cut_off
 from services.orchestrator.adapters.seeding import seed_noting
 from services.orchestrator.adapters.stack_ports import StackPorts, provisional
@@ -30,7 +31,6 @@ from services.orchestrator.domain.failures import (
     is_about_overlap,
     is_about_port,
     is_out_of_addresses,
-    no_addresses,
 )
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.domain.stacks import policy, reading
@@ -226,7 +226,8 @@ class DockerStacks:
             except EngineError as refusal:
                 if not is_about_overlap(refusal):
                     raise
-        raise no_addresses(self.network_pool) from used_up
+                used_up = refusal
+        raise await out_of_addresses(self.engine, self.network_pool, used_up) from used_up
 
     async def _give_to_users(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
         """What a service writes to belongs to the user it runs as, from the beginning."""

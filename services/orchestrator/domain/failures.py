@@ -25,8 +25,10 @@ def is_about_port(refusal: EngineError) -> bool:
 
 
 def is_out_of_addresses(refusal: EngineError) -> bool:
-    """Whether the engine had no addresses left for a network."""
-    return any(all(word in refusal.message for word in words) for words in _NO_ADDRESSES)
+    """Whether the engine had no addresses left for a network. It has none of IPv6 to begin with, which is no want."""
+    return "IPv6" not in refusal.message and any(
+        all(word in refusal.message for word in words) for words in _NO_ADDRESSES
+    )
 
 
 def is_about_overlap(refusal: EngineError) -> bool:
@@ -34,9 +36,13 @@ def is_about_overlap(refusal: EngineError) -> bool:
     return "overlap" in refusal.message
 
 
-def no_addresses(pool: str) -> EngineError:
-    message = f"The engine has no addresses left for a network, and {pool} none either: uninstall a tool."
-    return EngineError("no_addresses", message)
+def no_addresses(pool: str, networks: int, said: str) -> EngineError:
+    """`networks` are those that the engine has, whoever made them; `said` is its word on the last slice of `pool`."""
+    message = (
+        f"The engine has {networks} networks and no addresses left for another one, and {pool} none either: uninstall "
+        "a tool, or remove networks that nobody uses (`docker network prune`)."
+    )
+    return EngineError("no_addresses", message, {"networks": networks, "engine": said})
 
 
 class EngineAway(Failure):
