@@ -12,6 +12,7 @@ import pytest
 from libs.contracts.streams import COMMANDS, STREAMS
 from libs.contracts.subjects import lane
 from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.waiting import WaitingCommands
 from libs.runtime.http.problems import Problem
 from services.gateway.admission import Admission
 from services.gateway.domain.requests import Request
@@ -39,6 +40,15 @@ async def let_in_soon(gateway: Door, path: str) -> None:
         return (await gateway.post(path)).status_code == 202
 
     await eventually(look, f"{path} is accepted")
+
+
+async def test_what_names_no_tool_that_could_be_keeps_nobody_from_being_counted(stage: Stage, tmp_path: Path):
+    """It stays in the queue for as long as nobody takes it off."""
+    bus = await stage.bus("gateway")
+    lathe = command("start", "lathe-abcdef", "lathe")
+    await stage.witness.jetstream.publish("machete.cmd.v1.tool.W\u00fcrd!.start", b"?")
+    await bus.publish(COMMANDS, lathe, id=lathe.operation)
+    assert await WaitingCommands(bus).stored() == Counter({lathe.tool: 1})
 
 
 async def test_all_commands_of_a_tool_count_whatever_they_are_and_what_is_said_helps(

@@ -57,7 +57,8 @@ class WaitingCommands:
         except NatsError as problem:
             raise Unavailable(f"the queue of commands cannot be looked at: {problem!r}") from problem
         for subject, count in counts.items():
-            found[_tool_of(subject)] += count
+            if (named := _tool_of(subject)) is not None:
+                found[named] += count
         return found
 
     async def of(self, tool: str) -> list[ToolCommand]:
@@ -78,6 +79,7 @@ def _event(message: Msg, known: Callable[[str], bool]) -> Recorded | None:
     return event if isinstance(event, Recorded) else None
 
 
-def _tool_of(subject: str) -> str:
-    form = next(form for form in COMMAND.values() if form.takes(subject))
-    return form.parse(subject)["tool"]
+def _tool_of(subject: str) -> str | None:
+    """None for what stands where a tool's name belongs and cannot be one: it is on its way to the dead letters."""
+    form = next((form for form in COMMAND.values() if form.takes(subject)), None)
+    return form.parse(subject)["tool"] if form is not None else None
