@@ -24,11 +24,9 @@ async def refuse_strangers(engine: Engine, instance: str, tool: str) -> None:
 
     It goes by labels alone, which `docker commit` hands on to an image and that to its containers.
     """
-    project = names.container_name(instance, tool)
-    query = {"all": True, "filters": {"label": [f"{names.LABEL_PROJECT}={project}"]}}
+    query = {"all": True, "filters": names.project_filter(instance, tool)}
     for item in await engine.call("GET", "/containers/json", query):
-        is_aside = item["Labels"].get(names.LABEL_ONE_OFF) == "True"
-        if not is_aside and not names.made_by_us(item["Names"] or (), item["Labels"]):
+        if not names.made_by_us(item["Names"] or (), item["Labels"]):
             name = item["Names"][0].removeprefix("/")
             message = (
                 f"The container {name} carries the labels of this stack, and Compose would take it for the stack's "

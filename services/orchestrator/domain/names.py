@@ -26,7 +26,8 @@ LABEL_NETWORKS = "io.machete.networks"  # those that a container of a stack is m
 LABEL_PROJECT = "com.docker.compose.project"
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
 LABEL_NUMBER = "com.docker.compose.container-number"
-LABEL_ONE_OFF = "com.docker.compose.oneoff"  # what `docker compose run` makes: Compose itself leaves it alone
+LABEL_ONE_OFF = "com.docker.compose.oneoff"
+LABEL_CONFIG = "com.docker.compose.config-hash"
 LABEL_DEPENDS_ON = "com.docker.compose.depends_on"
 
 # What only the containers of stacks say of themselves.
@@ -93,6 +94,12 @@ def containers_filter(instance: str, tool: str | None = None) -> dict[str, list[
     """
     labels = [f"{LABEL_INSTANCE}={instance}", LABEL_SERVICE]
     return {"label": labels if tool is None else [*labels, f"{LABEL_TOOL}={tool}"]}
+
+
+def project_filter(instance: str, tool: str) -> dict[str, list[str]]:
+    """An engine filter for what Compose itself counts as containers of the tool's stack: not what `run` makes."""
+    project = f"{LABEL_PROJECT}={container_name(instance, tool)}"
+    return {"label": [project, LABEL_CONFIG, f"{LABEL_ONE_OFF}=False"]}
 
 
 def made_by_us(called: Iterable[str], labels: Mapping[str, str]) -> bool:
