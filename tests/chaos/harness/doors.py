@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from libs.contracts.agents import STATUS_HEADER
+from libs.runtime.bus.connection import servers_of
 from tests.support.platform import Platform
 from tests.support.platform_api import Accepted, accepted
 
@@ -84,7 +85,7 @@ class Robot:
         """The connection, made anew where it ended for good: that is what a client does that is not let in in time."""
         if not self._client.is_connected and not self._client.is_reconnecting:
             self._client = await nats.connect(
-                self.url,
+                servers_of(self.url),
                 user_credentials=str(self.credentials),
                 inbox_prefix=f"_INBOX_agent.{self.name}".encode(),
                 reconnect_time_wait=0.2,
@@ -93,7 +94,7 @@ class Robot:
         return self._client
 
     async def close(self) -> None:
-        if not self._client.is_closed:
+        if self._client.is_connected or self._client.is_reconnecting:
             await self._client.close()
 
 
