@@ -211,8 +211,10 @@ async def test_when_our_pool_is_used_up_too_that_is_told_with_a_way_out(make: Ca
     with pytest.raises(EngineError, match=f"and {POOL} none either: uninstall a tool") as told:
         await rig.stacks.prepare(rig.tool)
     assert told.value.code == "no_addresses"
-    assert "Pool overlaps" in told.value.problem.detail["engine"]
-    assert told.value.problem.detail["networks"] >= 3, "those that every engine has"
+    detail = told.value.problem.detail
+    assert detail is not None
+    assert "Pool overlaps" in detail["engine"]
+    assert detail["networks"] >= 3, "those that every engine has"
 
 
 async def test_a_service_taken_out_of_a_network_by_force_is_made_again_in_it_and_the_others_stay(
