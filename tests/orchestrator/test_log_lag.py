@@ -25,6 +25,13 @@ def test_who_reads_late_suspects_each_leap_behind_the_beginning():
     assert not leap.is_between(NOW - 10 * LEAST_LEAP, NOW + LEAST_LEAP - 1)
 
 
+def test_a_long_log_that_was_there_before_makes_nobody_suspicious():
+    leaps = Leaps()
+    leaps.opened(NOW)
+    leaps.came(1000 * ON_THE_WAY, NOW - 1, NOW + LEAST_LEAP)
+    assert leaps.suspected() is None
+
+
 def test_who_has_caught_up_suspects_nothing_any_more():
     leaps = reading(late=LEAST_LEAP)
     leaps.came(100, NOW, NOW)

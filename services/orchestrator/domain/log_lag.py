@@ -54,8 +54,8 @@ class Leaps:
         return Leap(self._opened, self._least) if self._late >= ON_THE_WAY else None
 
     def came(self, size: int, printed: int, now: int) -> None:
-        """So many bytes, the newest line of which was printed then."""
-        self._late = self._late + size if now - printed >= LEAST_LEAP else 0
+        """So many bytes, the newest line of which was printed then. What was there before the beginning is not late."""
+        self._late = self._late + size if printed >= self._opened and now - printed >= LEAST_LEAP else 0
 
     def turned_out(self, real: bool) -> None:
         """Where the tool itself pauses, reading again brings nothing, and the next pause has to be a longer one."""
