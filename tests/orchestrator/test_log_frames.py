@@ -108,6 +108,19 @@ def test_a_reader_that_looks_for_leaps_stops_before_what_comes_after_one(times: 
     assert (reader.leapt_to is not None) == (read < len(times))
 
 
+@pytest.mark.parametrize("cut", range(1, 60))
+def test_a_reader_that_leapt_takes_nothing_more_wherever_its_bytes_are_cut(cut: int):
+    reader = LogReader()
+    reader.feed(frame(b"before\n"))
+    reader.leap = Leap(0, 50)
+    whole = frame(b"a\n", 1) + frame(b"b\n", 90) + frame(b"c\n", 91)
+    reader.skip(whole[: len(whole) - cut])
+    reader.skip(whole[len(whole) - cut :])
+    assert reader.feed(whole[len(whole) - cut :]) == []
+    assert reader.position is not None
+    assert (reader.position.time % SECOND, reader.untold) == (1, Untold(1))
+
+
 def test_what_was_passed_over_or_lost_before_a_leap_is_told_by_who_reads_on():
     position = LogPosition(nanoseconds("2026-11-21T08:20:18.000000001Z"), 3)
     reader = LogReader(position, untold=Untold(passed=7))

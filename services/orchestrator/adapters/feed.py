@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
-from time import time_ns
+from dataclasses import dataclass, field
+from time import monotonic, time_ns
 from typing import Any
 
 from libs.runtime.logging import get_logger
@@ -22,6 +22,8 @@ log = get_logger(__name__)
 
 # Seconds without anything new, after which what came last is read, however much of a hurry there was.
 PAUSE = 0.1
+# Seconds for which the difference of two clocks is taken for what it was.
+CLOCK_KEPT = 60.0
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class DockerFeed:
     quiet: float = 10.0
     ping_patience: float = 5.0
     tool: str | None = None
+    _clock: list[tuple[float, int]] = field(default_factory=list[tuple[float, int]], compare=False, repr=False)
 
     async def ping(self) -> str:
         answer = await self.engine.call("GET", "/version", patience=self.ping_patience)
@@ -66,9 +69,10 @@ class DockerFeed:
             leaps.opened(time_ns() + ahead)
             async with aclosing(self._follow(container_id, after, reader, pace, leaps, ahead)) as batches:
                 async for lines in batches:
+                    if leapt_to is not None and reader.first is not None:
+                        leaps.turned_out(reader.lost or reader.first < leapt_to)
+                        leapt_to = None
                     yield lines
-            if leapt_to is not None and reader.first is not None:
-                leaps.turned_out(reader.lost or reader.first < leapt_to)
             if reader.leapt_to is None:
                 return
             log.info("lines are read again: the engine may have left some out", container=container_id)
@@ -84,7 +88,7 @@ class DockerFeed:
         last: bytes | None = None  # of what is passed over, kept until more comes: the end is worth more
         async with aclosing(with_pauses(self.engine.stream(_logs(container_id), query), PAUSE)) as chunks:
             async for chunk in chunks:
-                reader.leap = leaps.suspected()
+                reader.leap = leaps.suspected(time_ns() + ahead)
                 if last is not None and chunk:
                     reader.skip(last)
                 elif last is not None and (lines := reader.feed(last)):
@@ -94,7 +98,8 @@ class DockerFeed:
                     yield lines
                 if reader.leapt_to is not None:
                     return
-                leaps.came(len(chunk), reader.time, time_ns() + ahead)
+                if chunk:
+                    leaps.came(len(chunk), reader.time, time_ns() + ahead)
 
     async def tail_logs(self, container_id: str, count: int) -> list[LogLine]:
         query: Query = {"tail": count, "stdout": True, "stderr": True, "timestamps": True}
@@ -106,8 +111,12 @@ class DockerFeed:
         return inspected is not None and bool(inspected["Config"]["Tty"])
 
     async def _ahead(self) -> int:
-        """Of this machine's clock is the engine's, in nanoseconds."""
-        return 0 if self.engine.is_local else await self.now() - time_ns()
+        """Of this machine's clock is the engine's, in nanoseconds; one far away is asked once in a while."""
+        if self.engine.is_local:
+            return 0
+        if not self._clock or monotonic() - self._clock[0][0] > CLOCK_KEPT:
+            self._clock[:] = [(monotonic(), await self.now() - time_ns())]
+        return self._clock[0][1]
 
     async def ends(self, container_id: str, since: int) -> list[tuple[int, int]]:
         """When it ended since then (nanoseconds, ascending) and with which code, as far as the engine remembers."""

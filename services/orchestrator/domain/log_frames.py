@@ -113,6 +113,8 @@ class LogReader:
 
     def skip(self, chunk: bytes) -> None:
         """As `feed`, much faster: the lines are counted, and the next one that is given tells how many."""
+        if self.leapt_to is not None:
+            return
         if self._skip or not self._count:
             self._pass(sum(1 for _ in self._lines(chunk)))
             return
@@ -138,6 +140,8 @@ class LogReader:
         self.untold = self.untold._replace(passed=self.untold.passed + lines)
 
     def _lines(self, chunk: bytes) -> Generator[LogLine]:
+        if self.leapt_to is not None:
+            return
         for stream, frame in self._frames(chunk):
             stamp, _, text = frame.decode("utf-8", "replace").partition(" ")
             time = nanoseconds(stamp)

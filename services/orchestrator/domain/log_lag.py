@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from services.orchestrator.domain.log_frames import Leap
 
 MILLISECOND = 1_000_000
-# What an engine leaves out is a whole file at least. None prints one in less than this.
-LEAST_LEAP = 100 * MILLISECOND
+# What an engine leaves out is a whole file at least. None prints one in less than this; and looking again costs an
+# engine too much to do it for ever where nothing was missing.
+LEAST_LEAP, MOST_LEAP = 100 * MILLISECOND, 1000 * MILLISECOND
 # Bytes read late, one after another, before anything can have been left out: as many lie on the way from the engine.
 ON_THE_WAY = 64 * 1024
+# Nothing came for so long: what comes next was printed next. Where lines are left out, others come without a pause.
+QUIET = 1000 * MILLISECOND
 
 
 @dataclass
@@ -38,25 +41,30 @@ class Lag:
 @dataclass
 class Leaps:
     """Whether an engine left out lines: one that rotates the log twice while a follower is busy with a file goes on
-    with the newest file, and says nothing. What is printed without a pause, is read late, and then leaps, may lack
-    some; reading again from where it leapt tells, and brings what the engine still has. Times in nanoseconds.
+    with the newest file, and says nothing. What comes without a pause, is late, and then leaps, may lack some; reading
+    again from where it leapt tells, and brings what the engine still has. Times in nanoseconds, all by one clock.
     """
 
     _opened: int = 0
+    _came: int = 0
     _late: int = 0
     _least: int = LEAST_LEAP
 
     def opened(self, now: int) -> None:
         """All that was printed until now is read whole: only what follows is followed."""
-        self._opened, self._late = now, 0
+        self._opened, self._came, self._late = now, now, 0
 
-    def suspected(self) -> Leap | None:
+    def suspected(self, now: int) -> Leap | None:
+        """In what comes now."""
+        if now - self._came >= QUIET:
+            self._late = 0
         return Leap(self._opened, self._least) if self._late >= ON_THE_WAY else None
 
     def came(self, size: int, printed: int, now: int) -> None:
         """So many bytes, the newest line of which was printed then. What was there before the beginning is not late."""
+        self._came = now
         self._late = self._late + size if printed >= self._opened and now - printed >= LEAST_LEAP else 0
 
     def turned_out(self, real: bool) -> None:
         """Where the tool itself pauses, reading again brings nothing, and the next pause has to be a longer one."""
-        self._least = LEAST_LEAP if real else 2 * self._least
+        self._least = LEAST_LEAP if real else min(2 * self._least, MOST_LEAP)
