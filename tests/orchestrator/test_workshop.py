@@ -1,7 +1,9 @@
 """The tools' folders: what a tool makes of its own does not keep anybody from removing it."""
 
+import errno
 import os
 import tarfile
+import threading
 from pathlib import Path
 from typing import cast
 
@@ -86,6 +88,23 @@ async def test_what_was_being_unpacked_by_somebody_who_was_killed_is_cleared_awa
     (folder / "compose.json").write_text("{}")
     assert [path.name for path in (await workshop.source(tool)).iterdir()] == ["file"]
     assert sorted(path.name for path in folder.iterdir()) == ["compose.json", "source"]
+
+
+async def test_a_disk_without_room_for_a_rename_keeps_nothing_from_being_removed(
+    workshop: DiskWorkshop, monkeypatch: pytest.MonkeyPatch
+):
+    folder = filled(workshop)
+    (folder / "releases" / "r1" / "source" / "deep").mkdir(parents=True)
+    tried: list[bool] = []
+
+    def rename(_: Path, __: Path) -> Path:
+        tried.append(threading.current_thread() is not threading.main_thread())
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "rename", rename)
+    await workshop.remove(TOOL, data=True)
+    assert tried == [True], "and nobody waits for the disk"
+    assert not folder.exists()
 
 
 async def test_a_source_whose_removal_was_cut_off_is_not_taken_for_a_whole_one(

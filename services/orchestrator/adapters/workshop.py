@@ -16,7 +16,10 @@ from libs.contracts.tools import Tool
 from libs.runtime.bus import bundles
 from libs.runtime.bus.connection import Bus
 from libs.runtime.children import Children
+from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.bundles import unpack
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,10 @@ class DiskWorkshop:
     async def remove(self, tool: str, *, data: bool) -> Path | None:
         """By programs that go down any depth and follow no link: what lies there is the tool's doing."""
         folder = self.tools / tool
-        self._take_apart(folder / "releases")
+        await asyncio.to_thread(_take_apart, folder / "releases")
         keeps = not data and (folder / "data").exists() and await self._has_files(folder / "data")
         await self._tell("rm", "-rf", "--", str(folder / "releases" if keeps else folder))
         return folder / "data" if keeps else None
-
-    def _take_apart(self, releases: Path) -> None:
-        """Removing takes time and may be cut off: what is left then must not be taken for a source that is whole."""
-        for source in releases.glob("*/source"):
-            source.rename(source.with_name(f".source.{random_word(8)}"))
 
     async def _clear(self, folder: Path) -> None:
         """What somebody left who was killed while he was about it: only one at a time is at work on a tool."""
@@ -70,6 +68,18 @@ class DiskWorkshop:
 
     def _release(self, tool: Tool) -> Path:
         return self.tools / tool.id / "releases" / tool.release.id
+
+
+def _take_apart(releases: Path) -> None:
+    """Removing takes time and may be cut off: what is left then must not be taken for a source that is whole.
+
+    A rename may need room, which only the removing makes.
+    """
+    try:
+        for source in releases.glob("*/source"):
+            source.rename(source.with_name(f".source.{random_word(8)}"))
+    except OSError as problem:
+        log.debug("a source is removed under its own name", folder=str(releases), problem=str(problem))
 
 
 def _half_made(folder: Path) -> list[str]:
