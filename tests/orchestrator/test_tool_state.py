@@ -34,6 +34,13 @@ def test_a_one_shot_that_ended_with_0_is_healthy():
     assert tool_state("running", [MIGRATION]) == ("running", None)
 
 
+def test_a_job_out_of_its_network_is_nothing_to_start_the_tool_again_for():
+    """Nothing starts it again, and whether it needs the network shows in how it ends."""
+    job = replace(MIGRATION, state="running", exit_code=None, cut_off=True)
+    assert tool_state("running", [UP, job]) == ("running", None)
+    assert tool_state("running", [UP, replace(job, job=False)])[0] == "degraded"
+
+
 def test_a_server_that_ended_with_0_is_not_healthy():
     state, reason = tool_state("running", [ENDED_WELL])
     assert (state, reason) == ("failed", "app ended with exit code 0, though it should keep running.")

@@ -70,7 +70,7 @@ _OUT_OF_ORDER = {
 def _trouble(service: ServiceObservation) -> str | None:
     match service.state:
         case "running":
-            if service.cut_off:
+            if service.cut_off and not service.job:  # nothing starts a job again: it ends by itself
                 return f"{service.name} was taken out of its network: start the tool again."
             return f"{service.name} says that it is unhealthy." if service.health == "unhealthy" else None
         case "paused" | "created" | "missing":
