@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import pytest
+from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.logs import LogChunk
 from libs.contracts.names import new_operation_id
@@ -16,6 +18,7 @@ from libs.runtime.bus import log_shares
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.log_shares import NEWEST_OPERATIONS, LogShares
 from libs.runtime.bus.logs import LogWriter
+from libs.runtime.metrics import REGISTRY
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.test_log_floods import counted
 from tests.support.stage import eventually
@@ -169,6 +172,7 @@ def _note(bus: Bus, name: str, looked: list[str], monkeypatch: pytest.MonkeyPatc
 
 async def test_it_is_looked_by_itself_and_again_after_an_outage(hub: Hub, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(log_shares, "LOOK_AGAIN", 0.05)
+    monkeypatch.setattr(log_shares, "PATIENCE", 1)
     await small(hub)
     await said_little(hub)
     async with hub.connected("orchestrator", "orchestrator/shares") as bus:
@@ -187,6 +191,63 @@ async def test_it_is_looked_by_itself_and_again_after_an_outage(hub: Hub, monkey
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
     await the_quiet_have_all(hub)
+
+
+async def test_where_nothing_may_be_purged_the_next_look_waits_many_times_as_long_as_one_takes(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(log_shares, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(log_shares, "PATIENCE", 8)
+    await small(hub)
+    await _flood(hub, [f"s{number}" for number in range(8)], 0)
+    config = (await hub.witness.jetstream.stream_info(LOGS.name)).config
+    await hub.witness.jetstream.update_stream(config.evolve(deny_purge=True))
+    clock, looks = asyncio.get_running_loop(), list[tuple[float, float]]()
+    async with hub.connected("orchestrator", "orchestrator/shares") as bus:
+        shares = LogShares(bus)
+        share = LogShares.share
+
+        async def timed(self: LogShares) -> int:
+            began = clock.time()
+            try:
+                return await share(self)
+            finally:
+                looks.append((began, clock.time()))
+
+        monkeypatch.setattr(LogShares, "share", timed)
+        looking = asyncio.create_task(shares.run())
+        try:
+            await eventually(lambda: len(looks) >= 3, "it is looked three times", 60)
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+    for (began, ended), (again, _) in pairwise(looks):
+        assert again - ended >= min(8 * (ended - began), log_shares.LONGEST)
+
+
+def _cleared() -> float:
+    return REGISTRY.get_sample_value("machete_log_chunks_cleared_total") or 0.0
+
+
+async def test_chunks_that_made_way_before_a_look_broke_off_are_counted(hub: Hub, monkeypatch: pytest.MonkeyPatch):
+    await small(hub)
+    await _flood(hub, [f"s{number}" for number in range(8)], 0)
+    before, there = _cleared(), (await hub.witness.jetstream.stream_info(LOGS.name)).state.messages
+    async with hub.connected("orchestrator", "orchestrator/shares") as bus:
+        ask, purges = bus.ask_jetstream, list[str]()
+
+        async def ask_once(what: str, wanted: dict[str, object]) -> dict[str, Any]:
+            if what.startswith("STREAM.PURGE"):
+                purges.append(what)
+                if len(purges) == 2:
+                    raise NatsTimeout
+            return await ask(what, wanted)
+
+        monkeypatch.setattr(bus, "ask_jetstream", ask_once)
+        with pytest.raises(NatsTimeout):
+            await LogShares(bus).share()
+    gone = there - (await hub.witness.jetstream.stream_info(LOGS.name)).state.messages
+    assert _cleared() - before == gone > 0
 
 
 async def _flood(hub: Hub, sources: Sequence[str], first: int) -> None:

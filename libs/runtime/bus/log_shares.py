@@ -29,8 +29,8 @@ log = structlog.get_logger(__name__)
 
 # Seconds between two looks. A tool at its fastest prints some 10 MB in that time.
 LOOK_AGAIN = 2.0
-# Times as long as a look took that brought nothing, before the next one.
-PATIENCE = 20
+# Times as long as a look took that brought nothing, or broke off, before the next one; and the most seconds.
+PATIENCE, LONGEST = 20, 30.0
 # Of what the stream may hold: from where on something has to go, and what there is room for after that.
 HIGH, LOW = 3 / 4, 1 / 2
 # Bytes that the server keeps of a chunk beside its lines, about.
@@ -64,16 +64,22 @@ class LogShares:
                 async with lease(self.bus, "logs.shares"):
                     while True:
                         await self._in_its_turn()
-            except* (LeaseLost, Unavailable, NatsError) as lost:
+            except* (LeaseLost, NatsError) as lost:
                 log.warning("nobody looks from here how full LOGS is", problem=str(lost.exceptions[0]))
             await asyncio.sleep(LOOK_AGAIN)
 
     async def _in_its_turn(self) -> None:
         clock = asyncio.get_running_loop()
         began = clock.time()
-        cleared = await self.share()
+        cleared = 0
+        try:
+            cleared = await self.share()
+        except* (Unavailable, NatsError) as broken:
+            # The lease is kept: whoever got it would begin the same anew at once.
+            log.warning("not all that LOGS has too much of made way", problem=str(broken.exceptions[0]))
         # Where nothing can make way, looking for it must not become what the platform does.
-        await asyncio.sleep(LOOK_AGAIN if cleared else max(LOOK_AGAIN, PATIENCE * (clock.time() - began)))
+        patient = min(LONGEST, PATIENCE * (clock.time() - began))
+        await asyncio.sleep(LOOK_AGAIN if cleared else max(LOOK_AGAIN, patient))
 
     async def share(self) -> int:
         """Looks once; returns how many chunks made way. Raises `Unavailable`, and what nats-py raises."""
@@ -111,7 +117,6 @@ class LogShares:
         found.sort(key=lambda cut: cut.gain, reverse=True)
         for cut in found[:PURGES]:
             cleared += await self._purge(cut.subject, keep=cut.keep)
-        metrics.log_chunks_cleared.inc(cleared)
         log.info("tools hold more than their share of LOGS", tools=list(above)[:10], chunks=cleared)
         return cleared
 
@@ -158,6 +163,7 @@ class LogShares:
     async def _purge(self, subject: str, **most: int) -> int:
         """All under the subject but the newest (`keep`), or what stands before a sequence (`seq`); returns how many."""
         answer = await self.bus.ask_jetstream(f"STREAM.PURGE.{LOGS.name}", {"filter": subject, **most})
+        metrics.log_chunks_cleared.inc(answer["purged"])
         return answer["purged"]
 
 
