@@ -167,4 +167,5 @@ def subjects_of_tool(tool: str, service: str | None) -> str:
 
 
 def is_service(subject: str) -> bool:
-    return not is_operation_id(LOG.parse(subject)["source"])
+    """Whatever else somebody put into the stream is nobody's lines."""
+    return LOG.takes(subject) and not is_operation_id(LOG.parse(subject)["source"])

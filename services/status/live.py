@@ -233,6 +233,8 @@ class LiveSession:
         return bool(items)
 
     async def _tell_chunk(self, entry: Entry, send: Send) -> None:
+        if not LOG.takes(entry.kept.subject):
+            return
         about = LOG.parse(entry.kept.subject)
         if not self._followed.wants(about["tool"], about["source"]):
             return

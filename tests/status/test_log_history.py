@@ -14,6 +14,7 @@ import pytest
 
 from libs.contracts.envelope import envelop
 from libs.contracts.logs import LogChunk
+from libs.contracts.queries import ShowOperation
 from libs.contracts.streams import LOGS, MIB
 from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Bus
@@ -22,7 +23,7 @@ from libs.runtime.bus.logs import LogWriter
 from services.status import history
 from services.status.history import history_of
 from services.status.lines import last_lines, tool_log
-from tests.status.service import Running, chunk, printed, status_service
+from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
 from tests.support.stage import Stage, staged
@@ -130,6 +131,35 @@ async def test_lines_that_cannot_be_read_are_told_as_such_and_counted(stage: Sta
             ("[3 lines are no longer kept]", 3),
             ("[1 lines are no longer kept]", 1),
         ]
+
+
+async def odd(stage: Stage, tool: str) -> None:
+    """Under the tool's own subjects, but of no source that there can be."""
+    await stage.witness.jetstream.publish(f"{LOG.filter(tool=tool).removesuffix('*')}Würd!", b"odd")
+
+
+async def test_what_stands_under_no_source_that_can_be_costs_no_log_a_line(stage: Stage) -> None:
+    bus = await stage.bus("status")
+    await store(stage, [chunk(TOOL, "web", 0)])
+    await odd(stage, TOOL)
+    await store(stage, [chunk(TOOL, "web", 1)])
+    for tail in (None, 2, 10):
+        assert [each["text"] for each in await lines(bus, tail)] == ["web 0", "web 1"]
+    assert [line.text for _, line in await last_lines(bus, TOOL, 5)] == ["web 0", "web 1"]
+
+
+async def test_what_stands_under_no_source_that_can_be_ends_nobodys_following(status: Running, stage: Stage) -> None:
+    install = Operation(name="followed")
+    await status.say(install.accepted())
+    position = await status.say(install.succeeded(await status.say(install.started()), tool("followed")))
+    await status.ask(ShowOperation(operation=install.id, wait=10, position=position))
+    path = "/api/v1/tools/followed/logs"
+    async with status.followed(path, tail=0) as printing, status.live("logs:followed") as live:
+        await status.say(chunk(install.tool, "web", 0))
+        await odd(stage, install.tool)
+        await status.say(chunk(install.tool, "web", 1))
+        assert texts([await printing.next() for _ in range(2)]) == ["web 0", "web 1"]
+        assert [frame["log"]["lines"][0]["text"] for frame in await live.frames(2)] == ["web 0", "web 1"]
 
 
 async def test_a_tail_goes_on_before_what_cannot_be_read(stage: Stage) -> None:
