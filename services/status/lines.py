@@ -11,18 +11,22 @@ from libs.contracts.logs import LogLine, PlainChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.connection import Bus, Kept, Unavailable
 from libs.runtime.bus.reader import read, read_until_now
+from libs.runtime.logging import get_logger
 from services.status.domain.cursors import missing_because
 from services.status.domain.entries import OperationEntry
+from services.status.domain.silence import Silence
 from services.status.history import READ_AT_ONCE, History, chunk_of, history_of, is_service, subjects_of_tool
 from services.status.lookup import Lookup
+
+log = get_logger(__name__)
 
 # Returns when there is nothing more to come.
 Over = Callable[[], Awaitable[object]]
 
-# Seconds in which the last lines of a container that was removed have been read from the engine and said.
-LAST_LINES = 1.0
+# Seconds between two looks whether more lines of a tool that is gone have come.
+LOOK_AGAIN = 0.5
 
 _MISSED = metrics.log_lines_missed.labels("http")
 
@@ -90,8 +94,7 @@ async def _end_of_log(bus: Bus, over: Over, subject: str) -> AsyncGenerator[asyn
     async def find() -> None:
         try:
             await over()
-            last = await bus.last(LOGS, subject)
-            end.set_result(last.sequence if last is not None else 0)
+            end.set_result(await _newest(bus, subject))
         except Exception as problem:
             end.set_exception(problem)
 
@@ -103,19 +106,42 @@ async def _end_of_log(bus: Bus, over: Over, subject: str) -> AsyncGenerator[asyn
         await asyncio.gather(finding, return_exceptions=True)
 
 
+async def _newest(bus: Bus, subject: str) -> int:
+    """The sequence of what was said last, 0 for nothing; an outage is waited for."""
+    while True:
+        try:
+            last = await bus.last(LOGS, subject)
+        except Unavailable as away:
+            log.info("whoever follows a log waits for its end", subject=subject, problem=str(away))
+        else:
+            return last.sequence if last is not None else 0
+
+
+async def _silent(bus: Bus, subjects: str) -> None:
+    """Returns once no more lines come."""
+    clock = asyncio.get_running_loop()
+    silence = Silence.begun(await _newest(bus, subjects), clock.time())
+    while not silence.is_over(clock.time()):
+        await asyncio.sleep(LOOK_AGAIN)
+        asked = clock.time()
+        newest = await _newest(bus, subjects)
+        silence.heard(newest, asked, clock.time())
+
+
 async def tool_log(
     bus: Bus, tool: str, *, service: str | None = None, follow: bool, tail: int | None, gone: Over = never
 ) -> AsyncGenerator[bytes]:
     """Of one of the tool's services, or all; `tail` lines of what is kept (None: all of it), then what comes.
 
-    Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage, until `gone` returns.
+    Raises `Unavailable` while there is nothing of it yet; what is begun goes on over any outage, until `gone` returns
+    and the last lines are out.
     """
+    history, subjects = await history_of(bus, tool, service), subjects_of_tool(tool, service)
 
     async def over() -> None:
         await gone()
-        await asyncio.sleep(LAST_LINES)
+        await _silent(bus, subjects)
 
-    history, subjects = await history_of(bus, tool, service), subjects_of_tool(tool, service)
     return _printed(bus, history, subjects, over if follow else None, tail)
 
 

@@ -16,6 +16,7 @@ from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.queries import ShowOperation, ShowTool
 from libs.contracts.streams import LOGS
 from libs.runtime.bus.connection import Kept
+from services.status.domain import silence
 from services.status.history import BESIDE, Tail, chunk_of
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
@@ -239,8 +240,10 @@ async def test_a_followed_log_ends_when_the_platform_stops(stage: Stage, tmp_pat
 
 @pytest.mark.parametrize("tail", [None, 0, 1])
 async def test_a_followed_log_of_a_tool_ends_when_the_tool_is_uninstalled_and_has_its_last_lines(
-    status: Running, tail: int | None
+    status: Running, tail: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(silence, "ENOUGH", 1e6)
+    monkeypatch.setattr(silence, "AT_MOST", 1e6)
     name = f"leaves-{tail}".lower()
     install = await installed(status, name)
     stays = await installed(status, f"stays-{tail}".lower())
@@ -255,9 +258,12 @@ async def test_a_followed_log_of_a_tool_ends_when_the_tool_is_uninstalled_and_ha
         uninstall = Operation("uninstall", name)
         await status.say(uninstall.accepted())
         fence = await status.say(uninstall.started())
-        await status.say(uninstall.succeeded(fence, None))
+        position = await status.say(uninstall.succeeded(fence, None))
+        await status.ask(ShowOperation(operation=uninstall.id, wait=10, position=position))
         await status.say(chunk(install.tool, "app", 2))
-        seen += await lines.rest()
+        seen.append(await lines.next())
+        monkeypatch.setattr(silence, "ENOUGH", 0.0)
+        assert await lines.rest() == []
         assert texts(seen)[-2:] == ["app 1", "app 2"]
         assert (await others.next())["text"] == "app 0"
         await status.say(chunk(stays.tool, "app", 1))
