@@ -15,18 +15,19 @@ import pytest
 from libs.contracts.envelope import envelop
 from libs.contracts.logs import LogChunk
 from libs.contracts.queries import ShowOperation
-from libs.contracts.streams import LOGS, MIB
+from libs.contracts.streams import LOGS, MIB, Stream
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.connection import Bus, Kept, Unavailable
 from libs.runtime.bus.log_shares import LogShares
 from libs.runtime.bus.logs import LogWriter
 from services.status import history
+from services.status.domain import silence
 from services.status.history import history_of
 from services.status.lines import last_lines, tool_log
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
-from tests.support.stage import Stage, staged
+from tests.support.stage import WITHIN, Stage, staged
 
 TOOL, NEIGHBOUR = "lathe-aaaaaa", "quiet-aaaaaa"
 WIDE = "x" * 12_000
@@ -131,6 +132,30 @@ async def test_lines_that_cannot_be_read_are_told_as_such_and_counted(stage: Sta
             ("[3 lines are no longer kept]", 3),
             ("[1 lines are no longer kept]", 1),
         ]
+
+
+async def test_the_end_of_a_followed_log_is_asked_for_until_it_is_known(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bus = await stage.bus("status")
+    await store(stage, [chunk(TOOL, "web", 0)])
+    last, asked = bus.last, list[str]()
+
+    async def last_after_a_while(stream: Stream, subject: str) -> Kept | None:
+        asked.append(subject)
+        if len(asked) % 2:
+            raise Unavailable("no answer")
+        return await last(stream, subject)
+
+    async def gone() -> None:
+        await store(stage, [chunk(TOOL, "web", 1)])
+
+    monkeypatch.setattr(bus, "last", last_after_a_while)
+    monkeypatch.setattr(silence, "ENOUGH", 0.0)
+    async with asyncio.timeout(WITHIN):
+        printing = await tool_log(bus, TOOL, follow=True, tail=0, gone=gone)
+        found = b"".join([piece async for piece in printing])
+    assert [json.loads(line)["text"] for line in found.splitlines()] == ["web 1"]
 
 
 async def odd(stage: Stage, tool: str) -> None:
