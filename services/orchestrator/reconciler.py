@@ -64,7 +64,8 @@ class Reconciler:
     """Replicas do the same, and it is done once: the same record gives the same operation.
 
     `_by_hand` has, for each tool, the containers that somebody ended, and as of which record that was noted;
-    `_cleared` those gone tools of which something stays, because somebody else uses it.
+    `_doubted` has containers that may be somebody's own, `_cleared` those gone tools of which something stays, because
+    somebody else uses it.
     """
 
     bus: Bus
@@ -72,6 +73,7 @@ class Reconciler:
     backoff: Backoff = field(default_factory=Backoff)
     _signalled: dict[str, int] = field(default_factory=dict[str, int])
     _ended: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict[str, set[str]](set))
+    _doubted: set[str] = field(default_factory=set[str])
     _by_hand: defaultdict[str, dict[str, int]] = field(default_factory=lambda: defaultdict[str, dict[str, int]](dict))
     _cleared: set[str] = field(default_factory=set[str])
     _standing: dict[str, Literal["waiting", "left"]] = field(default_factory=dict[str, Literal["waiting", "left"]])
@@ -83,7 +85,12 @@ class Reconciler:
     def heard(self, event: EngineEvent) -> None:
         """Takes note of what may be somebody's doing; whether it is our own shows when the tool is looked at."""
         container = event.container_id
+        if event.doubtful:
+            self._doubted.add(container)
         match event.action:
+            case "destroy" if event.doubtful:  # nobody can tell any more whose it was
+                self._ended[event.tool].discard(container)
+                self._doubted.discard(container)
             case "kill":
                 self._signalled[container] = event.time
             case "die" if event.time - self._signalled.get(container, -ENDS_WITHIN) < ENDS_WITHIN:
@@ -105,6 +112,7 @@ class Reconciler:
         """
         self._ended.clear()
         self._signalled.clear()
+        self._doubted.clear()
 
     async def judge(self, tool: Tool, fence: int, seen: Observation) -> Judged:
         """What is to be made of a tool as it was seen after its record was read."""
@@ -132,7 +140,7 @@ class Reconciler:
         if tool.id not in self._ended:
             return
         up = {service.container_id for service in seen.services if service.is_up}
-        ended = self._ended.pop(tool.id)
+        ended = self._ended.pop(tool.id) - (self._doubted - {service.container_id for service in seen.services})
         if later := ended & up:
             self._ended[tool.id] |= later
         if ended - up and tool.desired == "running" and not await self._busy(tool.id):

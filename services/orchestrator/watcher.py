@@ -166,7 +166,10 @@ class Watcher:
         if event.action == "kill":
             return  # what becomes of it is told by the events that follow
         self.changed.set()
-        self._glances.put_nowait(Glance(event.tool, event.action, event.identity, event.container))
+        if event.doubtful:  # it may be somebody's own container, of which nothing is to be said
+            self._glances.put_nowait(Glance(event.tool, LOOKED, ""))
+        else:
+            self._glances.put_nowait(Glance(event.tool, event.action, event.identity, event.container))
 
     def _recorded(self, subject: str) -> None:
         """An operation ended: what was judged by the record before it may have to be judged again."""

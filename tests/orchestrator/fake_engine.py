@@ -34,6 +34,7 @@ class FakeContainer:
     state: ContainerState = "created"
     exit_code: int | None = None
     restarts: int = 0
+    doubtful: bool = False  # as of one that is called by another name
     lines: list[LogLine] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -144,7 +145,8 @@ class FakeEngine:
 
     def happened(self, container: FakeContainer, action: str, exit_code: int | None = None) -> None:
         spec = container.spec
-        event = EngineEvent(container.id, spec.name, spec.tool, APP, action, self.now(), exit_code)
+        about = container.id, spec.name, spec.tool, APP, action, self.now(), exit_code
+        event = EngineEvent(*about, doubtful=container.doubtful)
         self.history.append((spec.instance, event))
         self._tell()
 

@@ -60,11 +60,11 @@ def test_a_service_of_a_stack_keeps_its_name_and_its_second_container_is_told_ap
         assert event.service == name
 
 
-def test_of_a_container_that_only_carries_a_tools_labels_nothing_is_said():
-    """`docker commit` hands them on to an image, and that to its containers; a name is one container's alone."""
+def test_whether_a_container_under_another_name_is_the_tools_stays_open():
+    """Somebody may have renamed it; or it has the tool's labels of an image that `docker commit` wrote them into."""
     of_stack = {"com.docker.compose.service": "db", "com.docker.compose.container-number": "2"}
     own = DIED["Actor"]["Attributes"]
-    for attributes, is_told in (
+    for attributes, is_certain in (
         ({**own, "name": "backup"}, False),
         ({**own, "name": "machete-abcd2345-web-abc234-db-2"}, False),
         ({**own, **of_stack}, False),
@@ -72,7 +72,9 @@ def test_of_a_container_that_only_carries_a_tools_labels_nothing_is_said():
         ({**own, **of_stack, "name": "machete-abcd2345-web-abc234-db-2"}, True),
         ({**own, **of_stack, "name": "0123456789ab_machete-abcd2345-web-abc234-db-2"}, True),
     ):
-        assert (parse_event(changed(Actor={"ID": "c", "Attributes": attributes})) is not None) is is_told
+        event = parse_event(changed(Actor={"ID": "c", "Attributes": attributes}))
+        assert event is not None
+        assert event.doubtful is not is_certain
 
 
 def test_everyone_who_sees_an_event_gives_it_the_same_identity():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -285,6 +285,26 @@ async def test_what_the_engine_tells_as_it_goes_down_is_nobody_s_doing(place: Pl
         place.engine.run(stopping)
         place.engine.history.clear()
         reconciler.forget(tool.id)
+
+
+@pytest.mark.parametrize("ending", ["kill", "destroy"])
+async def test_the_end_of_somebody_s_own_container_is_nobody_s_doing(place: Place, ending: str) -> None:
+    """One that carries the tool's labels; the tool's own, when it was renamed, is looked at like any other."""
+    tool = await place.tool()
+    reconciler = Reconciler(await place.stage.bus("orchestrator"), place.containers)
+    theirs = replace(place.container(), id="f" * 64, doubtful=True)
+    place.engine.kill(theirs)
+    place.engine.happened(theirs, ending)
+    for _, event in place.engine.history:
+        reconciler.heard(event)
+    assert (await reconciler.judge(tool, 1, await place.containers.observe(tool.id))).by_hand == ()
+    place.engine.history.clear()
+    place.container().doubtful = True
+    place.engine.stop(place.container())
+    for _, event in place.engine.history:
+        reconciler.heard(event)
+    judged = await reconciler.judge(tool, 1, await place.containers.observe(tool.id))
+    assert judged.by_hand == (place.container().id,)
 
 
 async def test_what_somebody_removed_is_asked_for_once_and_the_second_time_left(place: Place) -> None:

@@ -23,7 +23,7 @@ from services.orchestrator.reconciler import Reconciler
 from services.orchestrator.watcher import Watcher
 from tests.bus.sketch import tool
 from tests.orchestrator.behaviours import IMAGE
-from tests.orchestrator.fake_engine import FakeContainers, FakeEngine, FakeFeed
+from tests.orchestrator.fake_engine import FakeContainer, FakeContainers, FakeEngine, FakeFeed
 from tests.support.stage import Stage, eventually, staged
 
 INSTANCE = "abcdefgh"
@@ -144,3 +144,20 @@ async def test_an_engine_is_heard_whatever_its_clock_shows_and_when_it_is_set_ba
         it.engine.ahead -= 3600 * 10**9
         it.engine.end(it.engine.of(INSTANCE)[0], 1)
         await eventually(lambda: told("die"), "its end is told")
+
+
+async def test_of_a_container_that_may_be_somebody_s_nothing_is_said_and_the_tool_is_looked_at() -> None:
+    async with watched() as it:
+
+        async def told(action: str) -> bool:
+            return any(each.action == action for each in await it.said_of_the_tool())
+
+        spec = ContainerSpec(INSTANCE, it.tool.id, it.tool.release.id, IMAGE)
+        await it.watcher.containers.start(spec)
+        await eventually(lambda: told("start"), "its start is told")
+        observed = it.engine.calls.count("observe")
+        it.engine.happened(FakeContainer("f" * 64, spec, None, doubtful=True), "oom")
+        await eventually(lambda: it.engine.calls.count("observe") > observed, "it is looked at")
+        it.engine.end(it.engine.of(INSTANCE)[0], 1)
+        await eventually(lambda: told("die"), "its own end is told")
+        assert not await told("oom")

@@ -3,17 +3,30 @@
 import asyncio
 import re
 import socket
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.inspection import inspect_container
+from services.orchestrator.adapters.listing import Listed, is_ours
 from services.orchestrator.domain.failures import EngineError, PortTaken
-from services.orchestrator.domain.names import LABEL_PORT, LABEL_PORTS, container_name, made_by_us
+from services.orchestrator.domain.names import LABEL_INSTANCE, LABEL_PORT, LABEL_PORTS, LABEL_TOOL, container_name
 from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
+_UP = ("running", "restarting", "paused")
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A container that has a port. `name` is None while it is being removed.
+
+    `project` is the tool's that it is one of, by whatever name; None: we did not make it.
+    """
+
+    name: str | None
+    project: str | None
+    is_up: bool
 
 
 @dataclass(frozen=True)
@@ -32,44 +45,46 @@ class HostPorts:
     async def taken(self, tool: str, port: int) -> PortTaken:
         """Why the tool cannot have its port."""
         held = await self._held()
-        holders = [name for name in held.get(port, []) if name != container_name(self.instance, tool)]
-        others = {number: names for number, names in held.items() if number != port}
-        alternative = await asyncio.to_thread(choose_port, tool, {port, *others}, self._is_free)
-        return PortTaken(port, holders[0] if holders else None, alternative)
+        others = _others(held.get(port, []), container_name(self.instance, tool))
+        alternative = await asyncio.to_thread(choose_port, tool, {port, *held}, self._is_free)
+        return PortTaken(port, others[0].name if others else None, alternative)
 
     async def check(self, project: str, port: int, protocol: str) -> None:
         """Raises PortTaken where anything but a container of this Compose project has the port."""
         held = await self._held()
         holders = held.get(port, [])
-        others = [name for name in holders if not name.startswith(f"{project}-")]
-        is_ours = not others and bool(await self._running(holders))
+        others = _others(holders, project)
+        # A stopped one's port may be somebody else's meanwhile.
+        is_ours = not others and any(each.is_up for each in holders)
         if others or not (is_ours or await asyncio.to_thread(self._is_free, port, protocol)):
             alternative = await asyncio.to_thread(choose_port, project, held, self._is_free)
-            raise PortTaken(port, others[0] if others else None, alternative)
+            raise PortTaken(port, others[0].name if others else None, alternative)
 
-    async def _running(self, names: Collection[str]) -> list[str]:
-        """Those of the containers that run: a stopped one's port may be somebody else's meanwhile."""
-        listed = await self.engine.call("GET", "/containers/json") if names else []
-        running = (name.removeprefix("/") for item in listed for name in item["Names"])
-        return [name for name in running if name in names]
-
-    async def _held(self) -> dict[int, list[str]]:
+    async def _held(self) -> dict[int, list[Holder]]:
         """Ports to the containers that hold them, those that run first.
 
         A list shows the ports of running containers only. Ours have a label; others are looked into.
         """
-        listed: list[Mapping[str, Any]] = await self.engine.call("GET", "/containers/json", {"all": True})
-        held: dict[int, list[str]] = {}
+        listed: list[Listed] = await self.engine.call("GET", "/containers/json", {"all": True})
+        held: dict[int, list[Holder]] = {}
         for item in sorted(listed, key=lambda item: item["State"] != "running"):
-            for port in await self._ports_of(item):
-                held.setdefault(port, []).append(item["Names"][0].removeprefix("/"))
+            holder = await self._holder(item)
+            for port in await self._ports_of(item, holder):
+                held.setdefault(port, []).append(holder)
         return held
 
-    async def _ports_of(self, item: Mapping[str, Any]) -> set[int]:
-        labels = item.get("Labels") or {}
-        ours = labels.get(LABEL_PORTS) or labels.get(LABEL_PORT, "")
-        if ours and made_by_us(item["Names"] or (), labels):
-            return {int(port) for port in re.findall(r"\b[0-9]{1,5}\b", ours)}
+    async def _holder(self, item: Listed) -> Holder:
+        labels = item["Labels"] or {}
+        project = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
+        ours = LABEL_TOOL in labels and await is_ours(self.engine, item)
+        name = next((name.removeprefix("/") for name in item["Names"] or ()), None)
+        return Holder(name, project if ours else None, item["State"] in _UP)
+
+    async def _ports_of(self, item: Listed, holder: Holder) -> set[int]:
+        labels = item["Labels"] or {}
+        said = labels.get(LABEL_PORTS) or labels.get(LABEL_PORT, "")
+        if said and holder.project is not None:
+            return {int(port) for port in re.findall(r"\b[0-9]{1,5}\b", said)}
         if item["State"] == "running":
             return {port["PublicPort"] for port in item.get("Ports") or () if "PublicPort" in port}
         details = await inspect_container(self.engine, item["Id"])
@@ -91,3 +106,7 @@ class HostPorts:
             except OSError:
                 return False
         return True
+
+
+def _others(holders: Iterable[Holder], project: str) -> list[Holder]:
+    return [each for each in holders if each.project != project]

@@ -17,7 +17,8 @@ class EngineEvent:
     """`time` is the engine's, in nanoseconds; with container and action it names the event everywhere.
 
     `action` is one of `ACTIONS`; `kill` is a signal to end, by whomever. For `health_status`, `health` says which.
-    `exit_code` comes with `die`.
+    `exit_code` comes with `die`. What is `doubtful` may be about a container that only carries the tool's labels: its
+    name is none that we give, and an event does not tell whether somebody renamed ours.
     """
 
     container_id: str
@@ -28,6 +29,7 @@ class EngineEvent:
     time: int
     exit_code: int | None = None
     health: str | None = None
+    doubtful: bool = False
 
     @property
     def identity(self) -> str:
@@ -42,18 +44,18 @@ def parse_event(answer: Mapping[str, Any]) -> EngineEvent | None:
     action, _, detail = str(answer.get("Action", "")).partition(":")
     if answer.get("Type") != "container" or action not in ACTIONS or names.LABEL_TOOL not in attributes:
         return None
-    if not names.made_by_us([name] if (name := attributes.get("name")) else [], attributes):
-        return None
     if action == "kill" and attributes.get("signal") not in _ENDING:
         return None
     code = attributes.get("exitCode", "")
+    name = attributes.get("name", "")
     return EngineEvent(
         container_id=actor["ID"],
-        container=attributes.get("name", ""),
+        container=name,
         tool=attributes[names.LABEL_TOOL],
         service=names.service_of(attributes),
         action=action,
         time=int(answer["timeNano"]),
         exit_code=int(code) if code.lstrip("-").isdigit() else None,
         health=detail.strip() or None,
+        doubtful=not names.has_its_name([name] if name else [], attributes),
     )

@@ -87,7 +87,7 @@ def release_labels(instance: str, tool: str, release: str) -> dict[str, str]:
 
 
 def containers_filter(instance: str, tool: str | None = None) -> dict[str, list[str]]:
-    """An engine filter for the containers MACHETE made; `made_by_us` judges what it lets through.
+    """An engine filter for the containers MACHETE made; `has_its_name` judges what it lets through.
 
     The service label tells them from containers that somebody runs by hand from a tool's image, which
     inherit all other labels from it.
@@ -102,17 +102,26 @@ def project_filter(instance: str, tool: str) -> dict[str, list[str]]:
     return {"label": [project, LABEL_CONFIG, f"{LABEL_ONE_OFF}=False"]}
 
 
-def made_by_us(called: Iterable[str], labels: Mapping[str, str]) -> bool:
-    """Whether a container with our labels is one of ours: it has the name that they say.
+def has_its_name(called: Iterable[str], labels: Mapping[str, str]) -> bool:
+    """Whether a container with our labels has the name that they say, and so is ours: no two have one name.
 
-    `docker commit` writes a container's labels into the image that it makes, so all that somebody runs from that has
-    them. No two containers have one name. One that has none (any more) is being removed, and is nobody's data.
+    One that has none (any more) is being removed, and is nobody's data. Any other was renamed since, or is somebody's
+    (`is_committed`).
     """
     ours = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
     if service := labels.get(LABEL_COMPOSE_SERVICE):
         ours = f"{ours}-{service}-{labels.get(LABEL_NUMBER) or '1'}"
     known = [_REPLACING.sub("", name.removeprefix("/")) for name in called]
     return ours in known or not known
+
+
+def is_committed(labels: Mapping[str, str]) -> bool:
+    """Whether an image was made of one of our containers: of our labels we put no service into an image.
+
+    `docker commit` writes a container's labels into the image that it makes, so all that somebody runs from that has
+    them.
+    """
+    return LABEL_SERVICE in labels
 
 
 def made_in(labels: Mapping[str, str], mode: str) -> frozenset[str]:
