@@ -1,4 +1,7 @@
-"""What somebody made of a tool's container with `docker commit` carries its labels, and is his: not seen, and stays."""
+"""Whose a container is that carries a tool's labels, and has another name.
+
+What somebody made of a tool's container with `docker commit` is his: not seen, and stays. One that was renamed is ours.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from dataclasses import replace
 
 import docker
 import pytest
 
+from libs.runtime.children import OwnerGone
+from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.specs import ContainerSpec
@@ -71,15 +78,17 @@ async def test_a_container_of_a_committed_image_takes_no_place_and_no_port(rig: 
         assert runs(sdk, theirs)
 
 
-async def test_nothing_is_said_of_a_container_of_a_committed_image(rig: Rig, sdk: docker.APIClient) -> None:
+async def test_what_happens_to_a_container_of_a_committed_image_is_not_taken_for_the_tool_s(
+    rig: Rig, sdk: docker.APIClient
+) -> None:
     _, own = await ours(rig)
     begin = time.time_ns()
     with committed(sdk, own, rig.instance) as (theirs, _):
         sdk.kill(theirs)
         sdk.kill(own)
         async with asyncio.timeout(20), aclosing(rig.feed.events(begin)) as events:
-            heard = [event.container_id async for event in until_death(events, own)]
-    assert set(heard) == {own}
+            heard = {(event.container_id, event.doubtful) async for event in until_death(events, own)}
+    assert heard == {(own, False), (theirs, True)}, "an event does not tell whether somebody renamed it"
 
 
 async def until_death(events: AsyncGenerator[EngineEvent], container: str) -> AsyncGenerator[EngineEvent]:
@@ -126,6 +135,92 @@ async def test_a_container_of_a_stacks_committed_image_is_not_seen_and_stays(
         assert len(removed.containers) == 2
         assert runs(sdk, theirs)
         assert sdk.images(name=image)
+
+
+async def test_a_container_that_was_renamed_is_still_the_tool_s_and_goes_with_it(
+    rig: Rig, sdk: docker.APIClient, engine: Engine
+) -> None:
+    """Beside one of a committed image, whose labels are the same."""
+    spec, own = await ours(rig)
+    sdk.rename(own, f"mine-{rig.instance}")
+    with committed(sdk, own, rig.instance) as (theirs, _):
+        for seen in (await rig.containers.observe(WEB), (await rig.containers.observe_all())[WEB]):
+            assert [each.container_id for each in seen.services] == [own]
+        (port,) = [each.host_port for each in seen.services]
+        assert port is not None
+        taken = await HostPorts(engine, rig.instance).taken(WEB, port)
+        assert taken.detail is not None
+        assert taken.detail["holder"] is None, "it is no other's"
+        await rig.containers.stop(WEB, timeout=0)
+        assert not runs(sdk, own)
+        again = await rig.containers.start(spec)
+        assert (again.container_id, again.created, again.host_port) == (own, False, port)
+        changed = await rig.containers.start(replace(spec, environment={"A": "1"}))
+        assert (changed.created, changed.host_port) == (True, port)
+        sdk.rename(changed.container_id, f"mine-{rig.instance}")
+        removed = await rig.containers.remove(WEB, data=True)
+        assert (removed.containers, removed.left) == ((f"mine-{rig.instance}",), ())
+        assert len(removed.networks) == 1
+        assert await rig.containers.owning() == set()
+        assert sdk.containers(all=True, filters={"name": f"mine-{rig.instance}"}) == []
+        assert runs(sdk, theirs)
+
+
+async def test_a_container_of_a_stack_that_was_renamed_is_still_the_stack_s_and_goes_with_it(
+    make: Callable[..., stacks.Rig], sdk: docker.APIClient, engine: Engine
+) -> None:
+    port = await HostPorts(engine, "").free(stacks.TOOL)
+    rig = make({"web": stacks.serves(ports=[f"{port}:8080"]), "db": stacks.sleeps()})
+    await rig.built()
+    await rig.stacks.start(rig.tool)
+    before = {name: each.container_id for name, each in (await rig.services()).items()}
+    sdk.rename(before["web"], f"mine-{rig.stacks.instance}")
+    assert {name: each.container_id for name, each in (await rig.services()).items()} == before
+    await rig.built()  # which looks whether the port that it insists on is to be had
+    assert not await rig.stacks.start(rig.tool)
+    await rig.containers.stop(stacks.TOOL)
+    assert not runs(sdk, before["web"])
+    await rig.stacks.start(rig.tool)
+    assert sorted(await rig.services()) == ["db", "web"]
+    removed = await rig.containers.remove(stacks.TOOL, data=True)
+    assert (len(removed.containers), removed.left) == (2, ())
+    assert await rig.containers.owning() == set()
+    assert sdk.containers(all=True, filters={"name": f"mine-{rig.stacks.instance}"}) == []
+
+
+async def test_a_folder_is_given_to_the_user_of_a_service_whose_container_was_renamed(
+    make: Callable[..., stacks.Rig], sdk: docker.APIClient
+) -> None:
+    rig = make({"db": stacks.sleeps(user="1234:1234", volumes=["./kept:/kept"])})
+    await rig.built()
+    await rig.stacks.prepare(rig.tool)
+    (own,) = (await rig.services()).values()
+    sdk.rename(own.container_id, f"mine-{rig.stacks.instance}")
+    (kept,) = (rig.stacks.tools / stacks.TOOL / "data").iterdir()
+    kept.rmdir()
+    await rig.stacks.start(rig.tool)
+    (kept,) = (rig.stacks.tools / stacks.TOOL / "data").iterdir()
+    assert kept.stat().st_uid == 1234
+
+
+async def test_what_is_cut_off_runs_on_where_its_stack_cannot_be_started(
+    make: Callable[..., stacks.Rig], sdk: docker.APIClient
+) -> None:
+    rig = make({"web": stacks.serves(), "db": stacks.sleeps()})
+    await rig.built()
+    await rig.stacks.start(rig.tool)
+    own = (await rig.services())["db"].container_id
+    network = f"machete-{rig.stacks.instance}-{stacks.TOOL}_default"
+    sdk.disconnect_container_from_network(own, network, force=True)
+    with committed(sdk, own, rig.stacks.instance):
+        with pytest.raises(EngineError, match="carries the labels of this stack"):
+            await rig.stacks.start(rig.tool)
+        assert runs(sdk, own)
+    with pytest.raises(OwnerGone):
+        await rig.stacks.start(rig.tool, lambda: False)
+    assert runs(sdk, own)
+    assert await rig.stacks.start(rig.tool)
+    assert (await rig.services())["db"].container_id != own
 
 
 async def test_a_container_that_compose_ran_aside_keeps_nothing_from_starting(

@@ -1,9 +1,10 @@
 """Takes away what is a tool's own on the engine, whatever state it is in, and nothing else."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from libs.runtime.children import OwnerGone
 from services.orchestrator.adapters.engine import Engine, path_of
 from services.orchestrator.adapters.listing import list_containers
 from services.orchestrator.domain import names
@@ -64,26 +65,34 @@ async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[s
     return tuple(dict.fromkeys(removed))
 
 
-async def remove_cut_off(engine: Engine, instance: str, tool: str) -> None:
+async def remove_cut_off(engine: Engine, instance: str, tool: str, alive: Callable[[], bool]) -> None:
     """Those of a stack that are out of a network they were made in, and what shares theirs.
 
-    Compose would leave them as they are: made again, they are in it.
+    Compose would leave them as they are: made again, they are in it. Raises OwnerGone where `alive()` is false, and
+    removes nothing more.
     """
     listed = await list_containers(engine, instance, tool)
     out = {item["Id"] for item in listed if is_cut_off(item, item["Labels"])}
     sharing = {f"container:{each}" for each in out}
     found = [each["Id"] for each in listed if each["Id"] in out or each["HostConfig"]["NetworkMode"] in sharing]
-    await asyncio.gather(*(_stop_and_remove(engine, each) for each in found))
+    await asyncio.gather(*(_stop_and_remove(engine, each, alive) for each in found))
 
 
-async def _stop_and_remove(engine: Engine, container: str) -> None:
-    """It has as long to end as it says itself."""
+async def _stop_and_remove(engine: Engine, container: str, alive: Callable[[], bool]) -> None:
+    """It has as long to end as it says itself, in which the tool may become another's."""
+    _check(alive, container)
     try:
         await engine.call("POST", path_of("containers", container, "stop"), patience=LONGEST_GRACE + 60)
     except EngineError as refusal:
         if refusal.status != 404:
             raise
+    _check(alive, container)
     await remove_container(engine, container)
+
+
+def _check(alive: Callable[[], bool], container: str) -> None:
+    if not alive():
+        raise OwnerGone(f"{container[:12]} was not removed: what it is for now belongs to somebody else")
 
 
 async def remove_container(engine: Engine, container: str) -> None:
@@ -121,8 +130,8 @@ async def _tags(engine: Engine, instance: str, tool: str) -> list[str]:
 
 
 def _is_committed(image: Mapping[str, Any]) -> bool:
-    """Whether somebody made it of a container: what BuildKit builds has no parent, and we put no service into it."""
-    return bool(image.get("ParentId")) or names.LABEL_SERVICE in (image["Labels"] or {})
+    """Whether somebody made it of a container: what BuildKit builds has no parent."""
+    return bool(image.get("ParentId")) or names.is_committed(image["Labels"] or {})
 
 
 def _real_tags(image: Mapping[str, Any], key: str = "RepoTags") -> list[str]:

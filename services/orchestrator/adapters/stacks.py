@@ -111,8 +111,9 @@ class DockerStacks:
         if made := await asyncio.to_thread(seed_noting, places, stack.source, stack.data, self._unowned(stack)):
             await self._create(stack, project, alive)
             await self._give_to_users(stack, places, made)
+        await refuse_strangers(self.engine, self.instance, tool.id)
         await self._unpause(tool.id)
-        await remove_cut_off(self.engine, self.instance, tool.id)
+        await remove_cut_off(self.engine, self.instance, tool.id, alive)
         watch = StackWatch(self.engine, self.instance, tool.id)
         before = await watch.runs()
         try:
@@ -231,10 +232,12 @@ class DockerStacks:
 
     async def _give_to_users(self, stack: Stack, places: Iterable[Place], made: Collection[Path]) -> None:
         """What a service writes to belongs to the user it runs as, from the beginning."""
+        listed = await list_containers(self.engine, self.instance, stack.tool)
+        containers = {each["Labels"].get(names.LABEL_COMPOSE_SERVICE, ""): each["Id"] for each in listed}
         for place in places:
-            if place.owner is None or stack.data / place.path not in made:
+            container = containers.get(place.owner or "")
+            if place.owner is None or container is None or stack.data / place.path not in made:
                 continue
-            container = f"{stack.project}-{place.owner}-1"
             inspected = await self.engine.call("GET", path_of("containers", container, "json"))
             if owner := await owner_in(self.engine, container, inspected["Config"].get("User") or ""):
                 await asyncio.to_thread(give_to, [stack.data / place.path], owner)
