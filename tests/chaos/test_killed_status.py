@@ -33,15 +33,23 @@ async def a_busy_hour(platform: Platform) -> None:
         await succeeded(platform, install, await platform.api.change(last, name))
 
 
+def lose_tables(platform: Platform) -> None:
+    if platform.databases is not None:
+        return platform.databases.server.lose(platform.databases.status)
+    tables = list(platform.data.rglob("*.db*"))
+    assert tables
+    for table in tables:
+        table.unlink()
+    return None
+
+
 @pytest.mark.parametrize("lost", [False, True], ids=["killed", "killed and its tables lost"])
 async def test_a_killed_status_service_shows_the_same_as_before(singles: Platform, lost: bool) -> None:
     await a_busy_hour(singles)
     before = await settled(singles.api)
     await singles.processes["status"].kill()
-    tables = list(singles.data.rglob("*.db*")) + list(singles.data.rglob("*.sqlite*"))
-    assert tables
-    for table in tables if lost else []:
-        table.unlink()
+    if lost:
+        lose_tables(singles)
     await singles.processes["status"].start()
     assert await settled(singles.api) == before
 

@@ -39,7 +39,7 @@ from tests.support.platform_engine import OtherHand
 from tests.support.platform_process import Process, belonging_to
 from tests.support.platform_tools import Forge, Gate
 from tests.support.platform_waiting import WITHIN, until
-from tests.support.postgres import running_postgres
+from tests.support.postgres import Databases, on_postgres, running_databases
 
 # Seconds: an owner that fell silent is noticed soon enough for a test, and not because a machine is busy.
 ACK_WAIT = 3.0
@@ -56,13 +56,14 @@ SERVICES = ("gateway", "installer", "orchestrator", "status")
 class Platform:
     """`processes` by name (`orchestrator`, `orchestrator-2`, …; `machete` for all in one), each with a port it keeps.
 
-    `api` speaks to the (first) gateway. `bus` reads everything.
+    `api` speaks to the (first) gateway. `bus` reads everything. Without `databases`, each service has its own, a file.
     """
 
     data: Path
     environment: dict[str, str]
     forge: Forge
     gate: Gate
+    databases: Databases | None = None
     api: Api = field(init=False)
     bus: Bus = field(init=False)
     hand: OtherHand = field(init=False)
@@ -238,6 +239,7 @@ async def whole_platform(folder: Path, environment: Mapping[str, str] | None = N
 async def _bare(stack: AsyncExitStack, folder: Path, environment: Mapping[str, str]) -> Platform:
     data = folder / "data"
     data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    databases = stack.enter_context(running_databases()) if on_postgres() else None
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MACHETE_")}
     settings = {
         **inherited,
@@ -245,22 +247,14 @@ async def _bare(stack: AsyncExitStack, folder: Path, environment: Mapping[str, s
         "MACHETE_DATA": str(data),
         "MACHETE_GIT_PROTOCOLS": "https,http",
         "MACHETE_STOP_TIMEOUT": "3",
-        **_databases(stack),
+        **(databases.environment if databases else {}),
         **environment,
     }
     forge = stack.enter_context(Forge(folder / "git"))
     gate = stack.enter_context(Gate())
-    platform = Platform(data, settings, forge, gate)
+    platform = Platform(data, settings, forge, gate, databases)
     stack.push_async_callback(_end, platform)
     return platform
-
-
-def _databases(stack: AsyncExitStack) -> dict[str, str]:
-    """Where they are, as the environment tells services; nothing for files in the data folder."""
-    if os.environ.get("MACHETE_TEST_DATABASE") != "postgres":
-        return {}
-    server = stack.enter_context(running_postgres())
-    return {"MACHETE_GATEWAY_DATABASE": server.database(), "MACHETE_STATUS_DATABASE": server.database()}
 
 
 def _prepare_engine(stack: AsyncExitStack, platform: Platform) -> None:

@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -203,6 +204,31 @@ def running_postgres() -> Iterator[PostgresServer]:
         server.resume()
         server.terminate()
         shutil.rmtree(folder)
+
+
+@dataclass(frozen=True)
+class Databases:
+    """The server that all services of a platform share, and the addresses of what gateway and status keep there."""
+
+    server: PostgresServer
+    gateway: str
+    status: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"MACHETE_GATEWAY_DATABASE": self.gateway, "MACHETE_STATUS_DATABASE": self.status}
+
+
+def on_postgres() -> bool:
+    """Whether all platforms under test are to keep what they know in a server."""
+    return os.environ.get("MACHETE_TEST_DATABASE") == "postgres"
+
+
+@contextmanager
+def running_databases() -> Iterator[Databases]:
+    """Of one platform, in a server of its own."""
+    with running_postgres() as server:
+        yield Databases(server, gateway=server.database(), status=server.database())
 
 
 @pytest.fixture(scope="session")

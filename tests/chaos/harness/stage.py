@@ -21,7 +21,7 @@ from tests.support.platform_api import Api
 from tests.support.platform_process import Process
 from tests.support.platform_proxy import EngineProxy
 from tests.support.platform_tools import Files
-from tests.support.postgres import PostgresServer, running_postgres
+from tests.support.postgres import Databases, running_databases
 
 # Seconds. Long enough that a process on a busy machine is not taken for dead, short enough to wait for.
 ACK_WAIT = 5.0
@@ -38,19 +38,6 @@ SEEN = Stream(name="HARNESS", subjects=("harness.>",), max_bytes=256 * MIB)
 ON_SMALL_DISKS = ("installer", "status")
 DATA_DISK, NATS_DISK = 256 * MIB, 1024 * MIB
 ENDURED_STARTS = 8
-
-
-@dataclass(frozen=True)
-class Databases:
-    """The server that all share, and the addresses of what gateway and status keep there."""
-
-    server: PostgresServer
-    gateway: str
-    status: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        return {"MACHETE_GATEWAY_DATABASE": self.gateway, "MACHETE_STATUS_DATABASE": self.status}
 
 
 @dataclass
@@ -130,7 +117,7 @@ async def staged(
             stack.enter_context(small_disk(streams, NATS_DISK))
             places["data"] = data
         proxy = await stack.enter_async_context(EngineProxy(_made(folder) / "engine.sock"))
-        databases = _databases(stack.enter_context(running_postgres())) if postgres else None
+        databases = stack.enter_context(running_databases()) if postgres else None
         environment = {"DOCKER_HOST": proxy.address, **TIMES, **(databases.environment if databases else {})}
         platform = await stack.enter_async_context(
             split_platform(
@@ -143,7 +130,7 @@ async def staged(
         singles = (forge.tool("quick", small()), 1), (forge.tool("slow", small("sleep 0.7; ")), 1)
         # One name of five is a stack, which takes several times as long.
         tools = (*singles, *singles, (forge.tool("stack", small_stack()), 2))
-        stage = Stage(platform, proxy, tools, homes=places, databases=databases)
+        stage = Stage(platform, proxy, tools, homes=places, databases=databases or platform.databases)
         for service in SERVICES:
             for _ in range(replicas[service]):
                 await _add(stack, stage, service)
@@ -156,10 +143,6 @@ async def staged(
         agent = await stack.enter_async_context(robot(platform, platform.nats_url, folder))
         stage.doors += [stage.apis, [agent] * len(stage.apis)]
         yield stage
-
-
-def _databases(server: PostgresServer) -> Databases:
-    return Databases(server, gateway=server.database(), status=server.database())
 
 
 def _made(folder: Path) -> Path:
