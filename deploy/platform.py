@@ -15,6 +15,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -28,6 +29,9 @@ from libs.runtime import private_files
 ROOT = Path(__file__).resolve().parents[1]
 IMAGE = "machete:1.0.0"
 NATS_PORTS = (("MACHETE_NATS_PORT", "4222"), ("MACHETE_NATS_PORT_2", "4223"), ("MACHETE_NATS_PORT_3", "4224"))
+SAID_BY_SETUP = "provisioning: "
+# Seconds: health is looked at every 10.
+WELL_WITHIN = 60.0
 DONE, FAILED, PERSON_NEEDED, INTERRUPTED = 0, 1, 3, 130
 
 
@@ -117,7 +121,8 @@ def up(env_file: Path) -> None:
         raise SetupFailed(f"MACHETE_DATA={data} must be an absolute path: it is the same inside and outside")
     _refuse_taken_ports(setup, configuration)
     _refuse_taken_networks(setup, configuration)
-    _run(setup, "up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
+    _refuse_settings(setup)
+    _start(setup, set(configuration["services"]))
     # It takes on what changed of its users, after an upgrade say; without a change nothing happens. From inside: a
     # container that was sent a signal from outside counts as stopped by hand, and is not started again when it dies.
     for server in setup.nats_servers:
@@ -173,6 +178,49 @@ def _refuse_taken_networks(setup: Setup, configuration: Any) -> None:
                 f"the engine's network {network['Name']} has addresses in {theirs[0]}, where the platform's networks "
                 f"would be ({wanted[0]} and following): choose others with MACHETE_NETWORK_PREFIX in {setup.env_file}"
             )
+
+
+def _refuse_settings(setup: Setup) -> None:
+    """What cannot be with the data that are there: Compose would say so after it had stopped what runs."""
+    asked = setup.compose("run", "--rm", "--no-deps", "--quiet-pull", "setup")
+    code, words = ask(asked, timeout=120, environment=setup.environment())
+    if code != 0:
+        said = [line.removeprefix(SAID_BY_SETUP) for line in words.splitlines() if line.startswith(SAID_BY_SETUP)]
+        raise SetupFailed(f"{'; '.join(said) or words}. Nothing was changed: {setup.env_file} has the settings")
+
+
+def _start(setup: Setup, services: set[str]) -> None:
+    """What lost the servers it stands on is unhealthy until they have come back, and it has noticed.
+
+    Compose starts nothing that stands on something unhealthy, and does not wait for that to become well.
+    """
+    everything = ("up", "--detach", "--wait", "--remove-orphans", "--quiet-pull")
+    unwell = _is_unhealthy(setup)
+    if unwell:
+        servers = {*setup.nats_servers, "postgres"} & services
+        _run(setup, "up", "--detach", "--quiet-pull", *sorted(servers))
+        _get_well(setup, *sorted(servers))
+    try:
+        _run(setup, *everything)
+    except SetupFailed:
+        if not unwell or not _get_well(setup):
+            raise
+        _run(setup, *everything)
+
+
+def _is_unhealthy(setup: Setup, *services: str) -> bool:
+    asked = setup.compose("ps", "--all", "--format", "{{.Health}}", *services)
+    return "unhealthy" in ask(asked, environment=setup.environment())[1]
+
+
+def _get_well(setup: Setup, *services: str) -> bool:
+    """Whether they do, in time."""
+    give_up = time.monotonic() + WELL_WITHIN
+    while _is_unhealthy(setup, *services):
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.5)
+    return True
 
 
 def _is_free(host: str, port: int) -> bool:

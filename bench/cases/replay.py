@@ -43,9 +43,11 @@ from services.status.domain.entries import RebuildEntry
 from services.status.progress import Progress
 from services.status.projector import Projector
 
-TOOLS, EACH = 200, 8
+TOOLS = 200
+# Operations of each: many steps' worth for a replay, and as many as a run live is long enough with.
+REPLAYED, LIVE = 50, 8
 WITNESS = "witness"
-COUNT = TOOLS * EACH * len(operation(tool("one"), 0, 0))
+COUNT = TOOLS * LIVE * len(operation(tool("one"), 0, 0))
 PATIENCE = 120.0
 Event = tuple[int, str, bytes]
 Started = Callable[[], None]
@@ -60,7 +62,7 @@ async def measure(stage: Stage, runs: int) -> list[Row]:
         async with _connected(nats, "platform") as platform:
             await provision(platform, ack_wait=10.0)
         async with _connected(nats, WITNESS) as bus:
-            count = await tell(bus, lives([tool(f"bench-{number}") for number in range(TOOLS)], EACH))
+            count = await tell(bus, lives([tool(f"bench-{number}") for number in range(TOOLS)], REPLAYED))
             settle()  # as every service does once it runs
             ours, theirs = await in_turn(
                 runs,
@@ -124,7 +126,7 @@ async def _live(stage: Stage, take_in: Callable[[EmbeddedNats, Bus, Path, Starte
         async with _connected(nats, "platform") as platform:
             await provision(platform, ack_wait=10.0)
         bus = await stack.enter_async_context(_connected(nats, WITNESS))
-        words = ("-m", "bench.histories", nats.url, WITNESS, str(TOOLS), str(EACH))
+        words = ("-m", "bench.histories", nats.url, WITNESS, str(TOOLS), str(LIVE))
         env = {**os.environ, PASSWORD: nats.credentials[WITNESS]}
 
         def start() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -11,8 +12,9 @@ import typer
 
 from clients.cli import agents, letters, place, rebuild
 from clients.cli.api import Api
-from clients.cli.exits import INTERRUPTED, MEANINGS, USAGE, Ending
-from clients.cli.output import note, print_json
+from clients.cli.exits import INTERRUPTED, MEANINGS, Ending
+from clients.cli.moments import moment
+from clients.cli.output import confirm, note, print_json
 from clients.cli.waiting import Watcher, exit_code, goes_on
 
 app = typer.Typer(
@@ -40,7 +42,7 @@ def run(arguments: Sequence[str]) -> None:
         app(list(arguments), prog_name="machete")
     except Ending as ending:
         if "--json" in arguments:
-            print_json({"error": {"code": ending.code_word, "message": ending.message}})
+            print_json({"error": {**ending.more, "code": ending.code_word, "message": ending.message}})
         note(f"machete: {ending.message}")
         sys.exit(ending.exit_code)
 
@@ -98,14 +100,15 @@ def uninstall(
     name: Name,
     now: Now = False,
     data: Annotated[bool, typer.Option("--data", help="Remove its data too. There is no way back.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: letters.Yes = False,
     no_wait: NoWait = False,
     json: Json = False,
 ) -> None:
     """Remove a tool and all that is its own; its data only with --data."""
     if not yes:
         _api().get(_tool(name))  # nobody is asked about what is not there
-        _confirm(f"Uninstall {name}" + (" and remove its data for good?" if data else "? Its data is kept."))
+        kept = " and remove its data for good?" if data else "? Its data is kept."
+        confirm(f"Uninstall {name}{kept}", "uninstall")
     _change(lambda api: api.change("DELETE", _tool(name), now=now, data=data), no_wait, json)
 
 
@@ -154,7 +157,12 @@ def logs(
     what: Annotated[str, typer.Argument(metavar="NAME", help="A tool's name, or an operation's id.")],
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes.")] = False,
     tail: Annotated[int | None, typer.Option(min=0, max=10_000, help="Only so many of the last lines.")] = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=moment, metavar="TIME", help="Only what was printed then or later: 10m, 2h, or a time."),
+    ] = None,
     service: Annotated[str | None, typer.Option(help="Only what this service of a stack prints.")] = None,
+    timestamps: Annotated[bool, typer.Option("--timestamps", "-t", help="With the time of each line, in UTC.")] = False,
     json: Json = False,
 ) -> None:
     """What a tool prints, or what an operation printed. With --json, one object a line.
@@ -163,23 +171,24 @@ def logs(
     or the tool is uninstalled.
     """
     from clients.cli.following import followed, is_gone
-    from clients.cli.views import show_lines
+    from clients.cli.views import printed_since, show_lines
     from clients.cli.waiting import ENDED
 
     api = _api()
     if _is_operation(what):
         over = lambda: api.get(_operation(what))["state"] in ENDED  # noqa: E731
         path = f"{_operation(what)}/log"
-        return show_lines(followed(api, path, over) if follow else api.lines(path), tail, json=json)
+        lines = printed_since(followed(api, path, over) if follow else api.lines(path), since)
+        return show_lines(lines, tail, json=json, timestamps=timestamps)
     services, tool = list[str](), what
     if follow or (not json and service is None):
         found = api.get(_tool(what))
         services = [each["name"] for each in found["services"]] if found["kind"] == "stack" else []
         tool = found["id"]  # one that is installed under its name later on is another
-    path, query = f"{_tool(tool)}/logs", {"tail": tail, "service": service}
+    path, query = f"{_tool(tool)}/logs", {"tail": tail, "service": service, "since": since and since.isoformat()}
     gone = lambda: is_gone(api, _tool(tool), what)  # noqa: E731
     lines = followed(api, path, gone, **query) if follow else api.lines(path, **query)
-    show_lines(lines, None, services=[] if json or service else services, json=json)
+    show_lines(lines, None, services=[] if json or service else services, json=json, timestamps=timestamps)
 
 
 @app.command()
@@ -251,13 +260,6 @@ def _all(api: Api, path: str, what: str) -> list[dict[str, Any]]:
         after = page.get("next")
         if after is None:
             return found
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise Ending(USAGE, "nobody can be asked here: say --yes to uninstall", "usage")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        raise Ending(USAGE, "nothing was done", "usage")
 
 
 def _tool(name: str) -> str:

@@ -13,6 +13,9 @@ Exit codes: 0 done, 1 the operation failed or was cancelled, 2 wrong usage, 3 th
 """
 
 
+_USUAL = ("type", "title", "status", "detail", "instance", "code")
+
+
 class Ending(Exception):
     """The command ends here, with this code and these words on stderr. `code_word` is for `--json`."""
 
@@ -22,3 +25,9 @@ class Ending(Exception):
         self.message = message
         self.code_word = code_word
         self.detail = detail
+
+    @property
+    def more(self) -> dict[str, object]:
+        """What the platform said beside the usual fields of a problem, such as `retry_after`."""
+        said = self.detail if isinstance(self.detail, dict) else {}
+        return {name: value for name, value in said.items() if name not in _USUAL}

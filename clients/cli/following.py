@@ -19,7 +19,7 @@ def followed(api: Api, path: str, over: Callable[[], bool], **query: object) -> 
 
     Once a line came, what the query narrows the past down to (`tail`) is left out: what came meanwhile is not to lack.
     """
-    place, connected, told = _Place(), False, False
+    place, connected, told = Place(), False, False
     while True:
         try:
             for line in api.lines(path, follow=True, **query):
@@ -41,7 +41,6 @@ def followed(api: Api, path: str, over: Callable[[], bool], **query: object) -> 
             told = True
         if place.began:
             query.pop("tail", None)
-        place.again()
         time.sleep(PAUSE)
 
 
@@ -57,26 +56,21 @@ def is_gone(api: Api, path: str, name: str) -> bool:
     return False
 
 
-class _Place:
-    """Where each service's lines stand: the time of the last one, and how many there were of that time."""
+class Place:
+    """Where each service's lines stand: the number of the last one, and the latest time. Times may step back."""
 
     def __init__(self) -> None:
-        self._seen: dict[str, tuple[datetime, int]] = {}
-        self._now: dict[str, tuple[datetime, int]] = {}
+        self._seen: dict[str, tuple[int, datetime]] = {}
 
     @property
     def began(self) -> bool:
         return bool(self._seen)
 
-    def again(self) -> None:
-        """The lines that come now may have come before."""
-        self._now.clear()
-
     def passes(self, line: dict[str, Any]) -> bool:
-        service, at = str(line.get("service", "")), datetime.fromisoformat(line["time"])
-        before, count = self._now.get(service, (at, 0))
-        here = self._now[service] = at, count + 1 if before == at else 1
-        if service in self._seen and here <= self._seen[service]:
+        """Numbers begin anew where all lines were lost; what is said after that is later than all before."""
+        service, number, at = str(line.get("service", "")), int(line["number"]), datetime.fromisoformat(line["time"])
+        before, latest = self._seen.get(service, (-1, at))
+        if number <= before and at <= latest:
             return False
-        self._seen[service] = here
+        self._seen[service] = number, max(at, latest)
         return True

@@ -9,11 +9,12 @@ import typer
 
 from clients.cli import place
 from clients.cli.api import Api
-from clients.cli.output import ago, facts, note, print_json, safe, table
+from clients.cli.output import ago, confirm, facts, note, print_json, safe, table
 
 app = typer.Typer(help="Dead letters: what could not be handled.", no_args_is_help=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 Id = Annotated[str, typer.Argument(metavar="LETTER", help="Its id, dl-…")]
 PATH = "/api/v1/dead-letters"
 
@@ -49,9 +50,13 @@ def show(id: Id, json: Json = False) -> None:
 
 
 @app.command()
-def drop(id: Id, json: Json = False) -> None:
+def drop(id: Id, yes: Yes = False, json: Json = False) -> None:
     """Throw a dead letter away. There is no way back."""
-    Api(place.find()).delete(path(id))
+    api = Api(place.find())
+    if not yes:
+        found = api.get(path(id))  # nobody is asked about what is not there
+        confirm(f"Drop {id} ({found['reason']})?", "drop it")
+    api.delete(path(id))
     print_json({"dropped": id}) if json else note(f"{id} is dropped")
 
 

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
+from clients.cli.exits import USAGE, Ending
 from libs.runtime.masking import inert
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*m")
 _STATES = {
@@ -73,7 +75,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
             if column == "STATE":
                 cells[place].stylize(state_style(str(row[place])))
         shown.add_row(*cells)
-    console().print(shown)
+    _print(shown)
 
 
 def facts(pairs: Iterable[tuple[str, object]]) -> None:
@@ -87,7 +89,15 @@ def facts(pairs: Iterable[tuple[str, object]]) -> None:
     for name, value in pairs:
         if value not in (None, "", (), []):
             shown.add_row(name, Text(safe(value), style=state_style(str(value)) if name == "state" else ""))
-    console().print(shown)
+    _print(shown)
+
+
+def _print(shown: Table) -> None:
+    """Without the blanks that fill lines up to the longest: what is piped on would be wide as that."""
+    target = console()
+    with target.capture() as captured:
+        target.print(shown)
+    print("\n".join(line.rstrip() for line in captured.get().splitlines()), flush=True)
 
 
 def ago(moment: str | None, now: datetime | None = None) -> str:
@@ -104,3 +114,11 @@ def ago(moment: str | None, now: datetime | None = None) -> str:
 def note(text: str) -> None:
     """A sentence for people, beside what is printed for programs."""
     print(safe(text), file=sys.stderr, flush=True)
+
+
+def confirm(question: str, to: str) -> None:
+    """Raises `Ending` unless a person says yes to what has no way back."""
+    if not sys.stdin.isatty():
+        raise Ending(USAGE, f"nobody can be asked here: say --yes to {to}", "usage")
+    if input(f"{safe(question)} [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Ending(USAGE, "nothing was done", "usage")

@@ -104,11 +104,12 @@ def _refused(error: Exception) -> int:
 
 
 def _say(running: Running) -> None:
-    from clients.cli.place import data_folder
+    from libs.runtime.variables import default_data
     from libs.runtime.version import VERSION
 
     token = running.data / "admin.token"
-    found = "by itself" if running.data == data_folder() else f"after  export MACHETE_DATA={running.data}"
+    # Whoever set MACHETE_DATA did so in this shell, and other commands are for another one.
+    found = "by itself" if running.data == default_data() else f"after  export MACHETE_DATA={running.data}"
     lines = [
         "",
         f"MACHETE {VERSION} is up at {running.url}",

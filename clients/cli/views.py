@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from clients.cli.api import Api
@@ -161,26 +162,38 @@ def _lines(found: Any) -> list[str]:
     return [str(line) for line in cast("list[Any]", found)] if isinstance(found, list) else []
 
 
-def show_lines(lines: Iterator[dict[str, Any]], tail: int | None, *, services: Sequence[str] = (), json: bool) -> None:
+def printed_since(lines: Iterator[dict[str, Any]], moment: datetime | None) -> Iterator[dict[str, Any]]:
+    return (line for line in lines if moment is None or datetime.fromisoformat(line["time"]) >= moment)
+
+
+def show_lines(
+    lines: Iterator[dict[str, Any]],
+    tail: int | None,
+    *,
+    services: Sequence[str] = (),
+    json: bool,
+    timestamps: bool = False,
+) -> None:
     """`tail`: only so many of the last, where the platform was not asked for that. `services` are told apart."""
     chosen: Iterable[dict[str, Any]] = lines if tail is None else deque(lines, maxlen=tail)
     width = max((len(name) for name in services), default=0)
     for line in chosen:
         if json:
             print_json_line(line)
-        elif services:
-            _print_of_service(line, services, width)
+            continue
+        said = f"{line['time']} {line['text']}" if timestamps else line["text"]
+        if services:
+            _print_of_service(line["service"], said, services, width)
         else:
-            print(safe(line["text"]), flush=True)
+            print(safe(said), flush=True)
 
 
-def _print_of_service(line: dict[str, Any], services: Sequence[str], width: int) -> None:
+def _print_of_service(name: str, said: str, services: Sequence[str], width: int) -> None:
     from rich.text import Text
 
-    name = line["service"]
     color = COLORS[services.index(name) % len(COLORS)] if name in services else "white"
     text = Text(f"{safe(name):<{width}} | ", style=color)
-    console().print(text.append(safe(line["text"]), style="default"), soft_wrap=True)
+    console().print(text.append(safe(said), style="default"), soft_wrap=True)
 
 
 def show_version(*, json: bool) -> None:

@@ -87,6 +87,7 @@ def _gateway() -> Permissions:
             subjects.QUERY.filter(service="status"),
             *(f"$KV.{NAMES.name}.{key}" for key in (name_key("*"), id_key("*"))),
             *_reads(COMMANDS.name, EVENTS.name, STATES.name, DEAD_LETTERS.name, _NAMES),
+            *(f"$JS.API.CONSUMER.INFO.{COMMANDS.name}.{consumer.name}" for consumer in COMMANDS.consumers),
             f"$JS.API.STREAM.MSG.DELETE.{DEAD_LETTERS.name}",
         ),
         subscribe=(

@@ -285,6 +285,11 @@ http_seconds = _histogram(
 websockets_open = _gauge(
     "machete_websockets_open", "WebSockets open now.", "service", "route", answers="How many look on, live?"
 )
+streams_turned_away = _counter(
+    "machete_streams_turned_away_total",
+    "Live connections and logs answered with 429 because who asked had as many open as one may.",
+    answers="Does anybody open more and more of them?",
+)
 live_frames = _counter(
     "machete_live_frames_total",
     "Frames for WebSockets: an event, log lines, or a gap where something is no longer kept.",

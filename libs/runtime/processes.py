@@ -1,11 +1,22 @@
-"""What an event loop must know about a process it started: when it ends, and who is left of its session."""
+"""This process and those it starts: how many files it may open, when they end, and who is left of their sessions."""
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+_MOST_FILES = 65_536
+
+
+def allow_open_files() -> None:
+    """As many as this process may allow itself: a shell gives 1,024, and each connection takes one."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _MOST_FILES if most == resource.RLIM_INFINITY else min(most, _MOST_FILES)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def exit_of(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:

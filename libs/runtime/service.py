@@ -25,6 +25,7 @@ from libs.runtime.http.authentication import Authenticate, nobody
 from libs.runtime.http.lifecycle import Lifecycle
 from libs.runtime.http.server import HttpServer, PortTaken, listen
 from libs.runtime.logging import bind, get_logger
+from libs.runtime.processes import allow_open_files
 from libs.runtime.settings import Settings
 
 __all__ = ["Check", "PortTaken", "Service", "ServiceBroke", "front", "listen", "run", "serve"]
@@ -89,6 +90,7 @@ async def serve(
     and `ServiceBroke`.
     """
     settings.make_data_folder()
+    allow_open_files()
     sock = listener or listen(settings.host, settings.port)
     try:
         await _Process(services, settings, sock).run(ready)

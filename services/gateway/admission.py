@@ -58,31 +58,30 @@ class Admission:
     @asynccontextmanager
     async def room(self, request: Request, tool: str | None = None) -> AsyncGenerator[None]:
         """Counts the request from here on, for as long as its command waits. Raises `Problem` (too_many_waiting)."""
-        entry = Entry(request.by.label, tool, stored=False)
+        entry = Entry(request.by.label, tool, stored=False, urgent=bool(request.options.get("now")))
         if request.operation not in self._waiting:
-            urgent = bool(request.options.get("now"))
-            for place in self._waiting.crowded(entry, self._limits, urgent=urgent):
-                await self._refuse_if_true(place)
+            for place in self._waiting.crowded(entry, self._limits):
+                await self._refuse_if_true(request.operation, place)
             self._waiting.enter(request.operation, entry, _now())
         try:
             yield
         finally:
             self._waiting.leave_unless_stored(request.operation)
 
-    async def _refuse_if_true(self, place: Place) -> None:
+    async def _refuse_if_true(self, operation: str, place: Place) -> None:
         """Raises if the stream has as many, or is about to. No principal has more in it than it holds of all."""
         scope, who = place
         stored = await self._commands.stored(who if scope == "tool" else None)
         if stored.total() + self._waiting.on_their_way(place) < self._limits.of(scope):
             return
         metrics.turned_away.labels(scope).inc()
-        raise problems.too_many_waiting(self._waiting.turned_away(place, self._limits, _now()))
+        raise problems.too_many_waiting(self._waiting.turned_away(operation, place, self._limits, _now()))
 
-    def full(self, action: str, tool: str | None = None) -> Problem:
+    def full(self, request: Request, tool: str | None = None) -> Problem:
         """For what the stream itself refused: it takes no more in all or, with a tool, no more of this for that one."""
         place: Place = ("platform", "") if tool is None else ("tool", tool)
         metrics.turned_away.labels(place[0]).inc()
-        return problems.queue_full(self._waiting.turned_away(place, BOUNDS, _now()), action)
+        return problems.queue_full(self._waiting.turned_away(request.operation, place, BOUNDS, _now()), request.action)
 
     def accepted(self, record: Record) -> None:
         """What a request became, which may have ended long ago."""

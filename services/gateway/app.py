@@ -1,15 +1,16 @@
 """The gateway, wired."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 
 from libs.contracts.queries import AuthenticateToken
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, STATES
 from libs.runtime import scrape
+from libs.runtime.bus.attendance import unattended
 from libs.runtime.bus.backlog import fill, oldest_commands
 from libs.runtime.bus.connection import Bus, Unavailable
-from libs.runtime.bus.quorum import missing
+from libs.runtime.bus.quorum import ANSWERS_WITHIN, nats_checks
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check
 from libs.runtime.logging import get_logger
@@ -25,8 +26,6 @@ from services.gateway.handlers import Authentication
 from services.gateway.settings import Settings
 
 NAME = "gateway"
-# Seconds; sooner than a check is given up as one that hangs.
-ANSWERS_WITHIN = 1.5
 
 log = get_logger(__name__)
 
@@ -60,16 +59,34 @@ def build(settings: Settings) -> Service:
                 connected.clear()
 
     async def health() -> Sequence[Check]:
-        if not connected or not connected[0].connected:
-            return [Check("nats", False, "not connected")]
-        try:
-            async with asyncio.timeout(ANSWERS_WITHIN):
-                problem = await missing(connected[0], COMMANDS)
-        except (TimeoutError, Unavailable) as away:
-            problem = f"JetStream does not answer: {away!r}"
-        return [Check("nats", problem is None, "connected" if problem is None else f"connected, but {problem}")]
+        if not connected:
+            return [Check("nats", False, "not started")]
+        nats, workers = await asyncio.gather(nats_checks(connected[0], COMMANDS), _workers(connected[0]))
+        return [*nats, *workers]
 
     return Service(NAME, router, run, health, accounts.authenticate)
+
+
+async def _workers(bus: Bus) -> list[Check]:
+    try:
+        async with asyncio.timeout(ANSWERS_WITHIN):
+            return workers_of(await unattended(bus, COMMANDS))
+    except (TimeoutError, Unavailable):
+        detail = "not known: NATS does not say who takes commands"
+        return [Check(consumer.name, False, detail, critical=False) for consumer in COMMANDS.consumers]
+
+
+def workers_of(alone: Collection[str]) -> list[Check]:
+    """Each process speaks for itself; of those that are not there, who accepts what they are to do has to speak."""
+    missing = "nobody takes its commands: start one, or see why it does not reach NATS"
+    means = {
+        "installer": "Installs wait until then.",
+        "orchestrator": "Until then commands wait, and tools are shown as they were when one was last there.",
+    }
+    return [
+        Check(name, name not in alone, f"{missing}. {means[name]}" if name in alone else "it is there", critical=False)
+        for name in (consumer.name for consumer in COMMANDS.consumers)
+    ]
 
 
 def limits_of(settings: Settings) -> Limits:

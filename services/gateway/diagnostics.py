@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 from libs.contracts.engines import EngineConnected, EngineLost
 from libs.contracts.queries import ListTools
-from libs.contracts.streams import EVENTS
+from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.subjects import ENGINE
 from libs.contracts.tools import ToolState
 from libs.contracts.views import Page
+from libs.runtime.bus.attendance import unattended
 from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.quorum import nats_checks
 from libs.runtime.http.problems import Problem
 from libs.runtime.version import VERSION
 from services.gateway.dependencies import Backend
@@ -23,7 +25,7 @@ _NOT_KNOWN = PartHealth(healthy=False, detail="not known, since NATS does not an
 
 
 async def diagnose(backend: Backend) -> Diagnostics:
-    nats = _nats(backend.bus)
+    nats = await _nats(backend.bus)
     if nats.healthy:
         (engine, engine_version), (database, tools) = await asyncio.gather(_engine(backend.bus), _database(backend))
     else:
@@ -42,8 +44,10 @@ async def diagnose(backend: Backend) -> Diagnostics:
     )
 
 
-def _nats(bus: Bus) -> PartHealth:
-    return PartHealth(healthy=bus.connected, detail="connected" if bus.connected else "not connected")
+async def _nats(bus: Bus) -> PartHealth:
+    checks = await nats_checks(bus, COMMANDS)
+    healthy = all(check.ok for check in checks if check.critical)
+    return PartHealth(healthy=healthy, detail="; ".join(check.detail for check in checks))
 
 
 async def _engine(bus: Bus) -> tuple[PartHealth, str | None]:
@@ -51,8 +55,11 @@ async def _engine(bus: Bus) -> tuple[PartHealth, str | None]:
     try:
         async with asyncio.timeout(PATIENCE):
             kept = await bus.last(EVENTS, ENGINE.filter())
+            watched = "orchestrator" not in await unattended(bus, COMMANDS)
     except (TimeoutError, Unavailable):
         return _NOT_KNOWN, None
+    if not watched:
+        return PartHealth(healthy=False, detail="not known, since no orchestrator is there"), None
     match kept.message() if kept is not None else None:
         case EngineConnected(version=version):
             return PartHealth(healthy=True, detail=f"connected: {version}"), version

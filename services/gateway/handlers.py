@@ -112,9 +112,9 @@ class Gateway:
             async with self._admission.room(request, tool):
                 return await self._publish(request, request.command(tool))
         except TooManyOfSubject as problem:
-            raise self._admission.full(request.action, tool) from problem
+            raise self._admission.full(request, tool) from problem
         except TooManyWaiting as problem:
-            raise self._admission.full(request.action) from problem
+            raise self._admission.full(request) from problem
         except Refused as problem:
             raise _full(problem) from problem
 

@@ -137,15 +137,24 @@ def queue_full(crowded: Crowded, action: str) -> Problem:
     return _crowded(crowded, f"as many {kind} as the queue takes, which is {crowded.limit}")
 
 
+_LISTED = "(GET /api/v1/operations lists it)"
+_SOME_LESS = f"cancel some of what waits {_LISTED}"
+_CLEARED = {
+    "tool": f"stop it with `now`, which cancels all that waits for it {_LISTED}",
+    "principal": _SOME_LESS,
+    "platform": _SOME_LESS,
+}
+
+
 def _crowded(crowded: Crowded, said: str) -> Problem:
+    scope, _ = crowded.place
     return Problem(
         429,
         "too_many_waiting",
         "Too many commands wait",
-        f"{said}: try again in {crowded.seconds} s, when there is room at the pace of late, or cancel some of what "
-        "waits (GET /api/v1/operations lists it)",
+        f"{said}: try again in {crowded.seconds} s, when there is room at the pace of late, or {_CLEARED[scope]}",
         headers={"Retry-After": str(crowded.seconds)},
-        scope=crowded.place[0],
+        scope=scope,
         waiting=crowded.waiting,
         limit=crowded.limit,
         retry_after=crowded.seconds,

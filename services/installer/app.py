@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from libs.contracts.streams import COMMANDS
+from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.tools import InstallTool, ToolCommand
 from libs.runtime.bus.attempt import Handler
+from libs.runtime.bus.quorum import nats_checks
 from libs.runtime.bus.session import Session, session
 from libs.runtime.bus.states import States
 from libs.runtime.bus.worker import Worker
+from libs.runtime.cancellation import lasting
 from libs.runtime.children import Children
 from libs.runtime.health import Check
 from libs.runtime.service import Service
@@ -46,7 +48,8 @@ def build(settings: Settings) -> Service:
             bundles = ObjectStoreBundles(connected.bus, states, grace=2 * settings.install_deadline)
             handlers: dict[type[ToolCommand], Handler] = {InstallTool: Install(states, sources, bundles)}
             worker = Worker(connected.bus, COMMANDS.consumers[0], handlers, connected.timing)
-            working = [group.create_task(each) for each in (worker.run(), bundles.sweep_for_ever())]
+            parts = (worker.run(), bundles.sweep_for_ever())
+            working = [group.create_task(lasting(each)) for each in parts]
             running.append(connected)
             try:
                 yield
@@ -56,7 +59,6 @@ def build(settings: Settings) -> Service:
                     task.cancel()
 
     async def health() -> Sequence[Check]:
-        connected = bool(running) and running[0].bus.connected
-        return [Check("nats", connected, "connected" if connected else "not connected")]
+        return await nats_checks(running[0].bus, EVENTS) if running else [Check("nats", False, "not started")]
 
     return Service(name=NAME, routes=None, run=run, health=health)

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from libs.contracts.streams import COMMANDS, TASKS
+from libs.contracts.streams import COMMANDS, EVENTS, TASKS
 from libs.runtime.bus.log_shares import LogShares
+from libs.runtime.bus.quorum import nats_checks
 from libs.runtime.bus.session import Session, session
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker
 from libs.runtime.bus.worker import Worker
+from libs.runtime.cancellation import lasting
 from libs.runtime.children import Children
 from libs.runtime.health import Check
 from libs.runtime.service import Service
@@ -84,7 +86,8 @@ def build(settings: Settings) -> Service:
             kept = DiskKeptTools(tools, connected.instance)
             taking_over = _first(Adopting(bus, states, containers, kept), watcher)
             rest = (worker, tasks, follower, Keeper(bus, kept), LogShares(bus))
-            working = [group.create_task(taking_over), *(group.create_task(each.run()) for each in rest)]
+            parts = [taking_over, *(each.run() for each in rest)]
+            working = [group.create_task(lasting(each)) for each in parts]
             running.append((connected, watcher))
             try:
                 yield
@@ -97,7 +100,6 @@ def build(settings: Settings) -> Service:
         if not running:
             return [Check("nats", False, "not started")]
         connected, watcher = running[0]
-        nats = Check("nats", connected.bus.connected, "connected" if connected.bus.connected else "not connected")
         version = watcher.version
         engine = Check(
             "engine",
@@ -105,7 +107,7 @@ def build(settings: Settings) -> Service:
             version or "the Docker Engine does not answer; start it, and all goes on by itself",
             critical=False,
         )
-        return [nats, engine]
+        return [*await nats_checks(connected.bus, EVENTS), engine]
 
     return Service(name=NAME, routes=None, run=run, health=health)
 

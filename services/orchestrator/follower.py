@@ -111,15 +111,18 @@ class Follower:
         writer = LogWriter(self.bus, tool, service, exclusive=True)
         try:
             await writer.position()
-            pace = _Pace(writer, Lag(time.time_ns()))
+            pace, came = _Pace(writer, Lag(time.time_ns())), False
             following = self.feed.follow_logs(container, _position(writer.mark, container), pace)
             async with writer.writing(), aclosing(following) as lines:
                 async for batch in lines:
+                    came = True
                     carried = [
                         Line(stamped(at), bounded(text), Mark(place, container), gone)
                         for at, _, text, place, gone in batch
                     ]
                     await writer.offer(carried, pace.patience(batch[-1].time))
+            if not came:  # as of a log that the engine cannot read, of a container that runs
+                await asyncio.sleep(PAUSE)
         except (Failure, Overtaken, Unavailable, Refused) as problem:
             log.debug("following ended", tool=tool, problem=str(problem))
             self._ended.pop(container, None)
@@ -152,5 +155,9 @@ def _position(mark: str | None, container: str) -> LogPosition | None:
     """In a container that came in the place of the one that was read last, from the time on where that one stood."""
     if mark is None:
         return None
-    at, lines, *known = mark.split(".")
-    return LogPosition(int(at), int(lines) if known in ([], [container[:SHORT]]) else 0)
+    try:
+        at, lines, *known = mark.split(".")
+        return LogPosition(int(at), int(lines) if known in ([], [container[:SHORT]]) else 0)
+    except ValueError:
+        log.error("a log is read from its beginning: what stands last in LOGS says of no place in it", mark=mark[:100])
+        return None

@@ -120,9 +120,12 @@ class Containers(Protocol):
         """
         ...
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
+    async def remove(
+        self, tool: str, *, images: bool = True, data: bool = False, renamed: bool = True, guard: Guard = unguarded
+    ) -> Removed:
         """Remove all that is the tool's own, half-made or broken; its volumes with `data` only.
 
+        Without `renamed` a container under a name that we do not give stays: it may be somebody's copy.
         `guard` is asked before each kind of it, containers first; what it raises is passed on, and the rest stays.
         """
         ...
@@ -140,7 +143,10 @@ class Containers(Protocol):
         ...
 
     async def owning(self) -> set[str]:
-        """The ids of tools that have a container, a network or an image here; volumes may outlive their tool."""
+        """The ids of tools that have a container, by its own name, a network or an image here.
+
+        Volumes may outlive their tool.
+        """
         ...
 
 

@@ -198,13 +198,14 @@ class Reconciler:
     async def clear(self, tool: str) -> None:
         """Removes what is still there of a tool that is known to be gone: what was on its way as it was removed.
 
-        What is there of a tool nobody knows is left alone: its install may be under way, or the streams lost.
+        What is there of a tool nobody knows is left alone: its install may be under way, or the streams lost. So is
+        what has another name: what was renamed went with the tool, and what it was copied from is gone.
         """
         if tool not in self._cleared:
             log.warning("removing what an uninstalled tool left", tool=tool)
             self._cleared.add(tool)
         try:
-            removed = await self.containers.remove(tool, images=True, data=False)
+            removed = await self.containers.remove(tool, images=True, data=False, renamed=False)
         except EngineAway:
             raise
         except (Failure, TimeoutError) as problem:

@@ -18,9 +18,11 @@ from libs.contracts.subjects import STATE
 from libs.contracts.tools import ServiceStatus, Tool, ToolState
 from libs.runtime.bus.connection import Bus, Refused, Unavailable
 from libs.runtime.bus.states import States
+from libs.runtime.cancellation import lasting
 from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway
 from services.orchestrator.domain.observations import Observation
+from services.orchestrator.domain.saying import Allowance
 from services.orchestrator.ports import Containers, Feed
 from services.orchestrator.reconciler import Judged, Reconciler
 
@@ -47,6 +49,23 @@ class Glance:
 Shown = tuple[ToolState, str | None, tuple[ServiceStatus, ...]]
 
 
+@dataclass(frozen=True)
+class Said:
+    """What was said of a tool last, and as of which record of it."""
+
+    fence: int
+    shown: Shown
+    by_hand: tuple[str, ...]
+
+
+@dataclass
+class Held:
+    """A reason to look that waits, until something may be said of its tool again; the newest one there is."""
+
+    glance: Glance
+    timer: asyncio.TimerHandle
+
+
 @dataclass
 class Watcher:
     """`changed` is set whenever containers may have come or gone; `engine` is None while the engine is away.
@@ -64,10 +83,12 @@ class Watcher:
     version: str | None = None
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     _glances: asyncio.Queue[Glance] = field(default_factory=asyncio.Queue[Glance])
-    _said: dict[str, tuple[int, Shown]] = field(default_factory=dict[str, tuple[int, Shown]])
+    _said: dict[str, Said] = field(default_factory=dict[str, Said])
     _said_connected: bool = False
     _loss: tuple[str, EngineLost] | None = None
     _due: dict[str, asyncio.TimerHandle] = field(default_factory=dict[str, asyncio.TimerHandle])
+    _allowance: Allowance = field(default_factory=Allowance)
+    _held: dict[str, Held] = field(default_factory=dict[str, Held])
 
     async def run(self) -> None:
         async with self.bus.listening(STATE.filter(), lambda message: self._recorded(message.subject)):
@@ -88,9 +109,8 @@ class Watcher:
         version = await self.feed.ping()
         await self._connected(version)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._look_on())
-            group.create_task(self._say_again())
-            group.create_task(self._look_over())
+            for part in (self._look_on(), self._say_again(), self._look_over()):
+                group.create_task(lasting(part))
             async with aclosing(self.feed.events(since)) as events:
                 async for event in events:
                     self._happened(event)
@@ -201,15 +221,36 @@ class Watcher:
             return
         seen = await self.containers.observe(glance.tool)
         judged = await self.reconciler.judge(tool, fence, seen)
-        if glance.action not in (RECORDED, LOOKED) or self._is_news(judged):
+        is_said = glance.action not in (RECORDED, LOOKED) or self._is_news(judged)
+        if is_said and self._may_be_said(judged, seen, glance):
             await self._say(judged, seen, glance.action, glance)
         await self.reconciler.act(judged, seen)
         self._wake_when_due(judged, seen)
 
     def _is_news(self, judged: Judged) -> bool:
         """Whether it is not what was said last: by us, or since then by the record, as of before its operation."""
-        fence, said = self._said.get(judged.tool.id, (-1, None))
-        return _as_shown(judged.shown) != (said if fence == judged.fence else _as_shown(judged.tool))
+        said = self._said.get(judged.tool.id)
+        before = said.shown if said is not None and said.fence == judged.fence else _as_shown(judged.tool)
+        return _as_shown(judged.shown) != before
+
+    def _may_be_said(self, judged: Judged, seen: Observation, glance: Glance) -> bool:
+        """Now; else it is looked at again when it may: a tool can go back and forth by itself, thousands of times.
+
+        What an operation or a person did is said in any case: nobody does so much.
+        """
+        tool, said = glance.tool, self._said.get(glance.tool)
+        if glance.action in (RECORDED, AGAIN) or judged.by_hand != (said.by_hand if said is not None else ()):
+            return True
+        loop = asyncio.get_running_loop()
+        pause = self._allowance.pause(tool, len(seen.services), loop.time())
+        if pause and (held := self._held.get(tool)) is not None:
+            (held.glance,) = _last_of_each([held.glance, glance])
+        elif pause:
+            self._held[tool] = Held(glance, loop.call_later(pause, self._let_go, tool))
+        return not pause
+
+    def _let_go(self, tool: str) -> None:
+        self._glances.put_nowait(self._held.pop(tool).glance)
 
     async def _say(self, judged: Judged, seen: Observation, action: str, glance: Glance | None) -> None:
         shown = judged.shown
@@ -226,7 +267,7 @@ class Watcher:
         )
         id = glance.id if glance and glance.id else None
         await self.bus.publish(EVENTS, observed, id=id)
-        self._said[shown.id] = judged.fence, _as_shown(shown)
+        self._said[shown.id] = Said(judged.fence, _as_shown(shown), judged.by_hand)
 
     def _wake_when_due(self, judged: Judged, seen: Observation) -> None:
         """A start that is not due yet is looked at again when it is."""
@@ -241,6 +282,9 @@ class Watcher:
     def _forget(self, tool: str) -> None:
         self.reconciler.forget(tool)
         self._said.pop(tool, None)
+        self._allowance.forget(tool)
+        if (held := self._held.pop(tool, None)) is not None:
+            held.timer.cancel()
         if (waiting := self._due.pop(tool, None)) is not None:
             waiting.cancel()
 

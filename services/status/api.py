@@ -5,23 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 from contextlib import aclosing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, Path, Query, Request, WebSocket
+from pydantic import AwareDatetime
+from starlette.requests import HTTPConnection
 from starlette.responses import StreamingResponse
-from starlette.types import Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
 from libs.contracts.names import TOKEN
+from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus, Unavailable
 from libs.runtime.bus.reader import Replaced
+from libs.runtime.http.authentication import principal
 from libs.runtime.http.lifecycle import stopping
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
 from services.status.domain.cursors import parse_cursor
 from services.status.domain.entries import OperationEntry
+from services.status.domain.open_streams import OpenStreams, TooManyOpen
 from services.status.domain.pages import BadCursor
 from services.status.domain.topics import BadTopic, Followed, Topics, parse_topics
 from services.status.lines import operation_log, tool_log
@@ -43,11 +48,13 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True)
 class Views:
-    """What the routes stand on, while the service runs."""
+    """What the routes stand on, while the service runs. Whoever prints a log does so in his turn."""
 
     bus: Bus
     lookup: Lookup
     live: Shared
+    open: OpenStreams
+    turns: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def tool(self, name_or_id: str) -> ToolRow:
         return await self._found(lambda: self.lookup.tool(name_or_id))
@@ -76,6 +83,17 @@ class Views:
     async def _ids(self, names: Sequence[str]) -> frozenset[str]:
         return frozenset([(await self.tool(name)).entry.id for name in names])
 
+    @contextmanager
+    def held(self, connection: HTTPConnection) -> Generator[None]:
+        """A stream of who asks, while it is open. Raises `Problem`."""
+        try:
+            with self.open.held(principal(connection).label):
+                yield
+        except TooManyOpen as full:
+            metrics.streams_turned_away.inc()
+            detail, headers = f"{full}: close some of them, then try again", {"Retry-After": "5"}
+            raise Problem(429, "too_many_streams", "Too many open streams", detail, headers=headers) from None
+
 
 @contextmanager
 def refusing() -> Generator[None]:
@@ -96,10 +114,16 @@ class NdJson(StreamingResponse):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, lines: AsyncGenerator[bytes], request: Request) -> None:
+    def __init__(self, lines: AsyncGenerator[bytes], request: Request, views: Views) -> None:
         super().__init__(lines)
         self._lines = lines
+        self._request = request
+        self._views = views
         self._stopping = stopping(request)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._views.held(self._request):
+            await super().__call__(scope, receive, send)
 
     async def stream_response(self, send: Send) -> None:
         async with aclosing(self._lines):
@@ -125,10 +149,10 @@ def routes(views: Callable[[], Views]) -> APIRouter:
     async def read_operation_log(
         request: Request, id: Annotated[str, Path(max_length=64)], follow: bool = False
     ) -> NdJson:
-        """All that an operation printed, as NDJSON `{time, text}`; with `follow`, until it has ended."""
+        """All that an operation printed, as NDJSON `{number, time, text}`; with `follow`, until it has ended."""
         there = views()
         operation = await there.operation(id)
-        return NdJson(operation_log(there.bus, there.lookup, operation, follow=follow), request)
+        return NdJson(operation_log(there.bus, there.lookup, operation, there.turns, follow=follow), request, there)
 
     @router.get("/tools/{name}/logs", response_class=NdJson, status_code=200)
     async def read_tool_logs(
@@ -137,18 +161,22 @@ def routes(views: Callable[[], Views]) -> APIRouter:
         follow: bool = False,
         tail: Annotated[int | None, Query(ge=0, le=MOST_LINES)] = None,
         service: Annotated[str | None, Query(pattern=f"^{TOKEN}$", description="Only this one of a stack.")] = None,
+        since: Annotated[AwareDatetime | None, Query(description="Only what was printed then or later.")] = None,
     ) -> NdJson:
-        """What a tool's services print, as NDJSON `{time, service, text}`: what is kept of it, or its last lines.
+        """What a tool's services print, as NDJSON `{number, time, service, text}`: what is kept, or the last of it.
 
-        With `follow`, what comes as well, until the tool is uninstalled.
+        With `follow`, what comes as well, until the tool is uninstalled. `number` is the line's in all that its service
+        ever printed, from 0: what is left out was told as `missed`.
         """
         there = views()
         tool = await there.tool(name)
         _check_service(tool, service)
         with refusing():
             gone = partial(there.lookup.gone, tool.entry.id)
-            lines = await tool_log(there.bus, tool.entry.id, service=service, follow=follow, tail=tail, gone=gone)
-        return NdJson(lines, request)
+            lines = await tool_log(
+                there.bus, tool.entry.id, there.turns, service=service, follow=follow, tail=tail, since=since, gone=gone
+            )
+        return NdJson(lines, request, there)
 
     @router.websocket("/live")
     async def live(
@@ -166,12 +194,13 @@ def routes(views: Callable[[], Views]) -> APIRouter:
             raise Problem(400, "topic_invalid", "This cannot be followed", str(bad)) from None
         except BadCursor as bad:
             raise Problem(400, "cursor_invalid", "This cursor cannot be used", str(bad)) from None
-        followed, begun = await there.followed(topics)
-        with refusing():
-            begin = await start(there.bus, followed, begun, place)
-        session = LiveSession(there.live, followed, begin, Manner(pace / 1000, heartbeat))
-        await websocket.accept()
-        await _talk(websocket, session)
+        with there.held(websocket):
+            followed, begun = await there.followed(topics)
+            with refusing():
+                begin = await start(there.bus, followed, begun, place)
+            session = LiveSession(there.live, followed, begin, Manner(pace / 1000, heartbeat))
+            await websocket.accept()
+            await _talk(websocket, session)
 
     return router
 

@@ -14,8 +14,10 @@ from libs.runtime import scrape
 from libs.runtime.bus.backlog import fill
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.projection import Account, Projection
+from libs.runtime.bus.quorum import nats_checks
 from libs.runtime.bus.reader import asked_of, extent
 from libs.runtime.bus.session import session
+from libs.runtime.cancellation import lasting
 from libs.runtime.health import Check
 from libs.runtime.http.problems import Problem
 from libs.runtime.service import Service
@@ -27,6 +29,7 @@ from services.status.api import Views, routes
 from services.status.board import Board
 from services.status.census import Census
 from services.status.descriptions import Describing
+from services.status.domain.open_streams import OpenStreams
 from services.status.feeds import Feeds
 from services.status.forgetting import Forgetting
 from services.status.frames import Encoder
@@ -85,8 +88,10 @@ def build(settings: Settings) -> Service:
             for question, respond in table.items():
                 await bus.answer(question, respond, queue=NAME)
             board, forgetting = Board(tables, progress), Forgetting(bus, tables)
-            working = [group.create_task(each.run()) for each in (projection, rebuilding, board, forgetting)]
-            views = Views(bus, lookup, Shared(bus, Feeds(bus), board, Encoder()))
+            parts = [each.run() for each in (projection, rebuilding, board, forgetting)]
+            working = [group.create_task(lasting(each)) for each in parts]
+            opened = OpenStreams(settings.streams_per_principal)
+            views = Views(bus, lookup, Shared(bus, Feeds(bus), board, Encoder()), opened)
             running.append(_Running(bus, tables, projection, progress, views))
             try:
                 with scrape.looked_up(Census(tables, progress).look), scrape.looked_up(fill(bus, LOGS)):
@@ -138,9 +143,8 @@ async def _database(tables: DatabaseTables) -> Check:
 
 
 async def _health(there: _Running) -> Sequence[Check]:
-    nats = Check("nats", there.bus.connected, "connected" if there.bus.connected else "not connected")
-    database = await _database(there.tables)
+    nats, database = await asyncio.gather(nats_checks(there.bus, EVENTS), _database(there.tables))
     behind = max(0, there.progress.last - there.progress.position)
     problem = there.projection.problem
     well = problem is None and there.progress.complete
-    return [nats, database, Check("projection", well, problem or f"{behind} events behind")]
+    return [*nats, database, Check("projection", well, problem or f"{behind} events behind")]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.logs import PlainChunk, plain_chunk
@@ -13,7 +14,7 @@ from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime.bus.connection import Bus, Kept
-from libs.runtime.bus.reader import asked_of, count_by_subject, count_from, extent, read_until_now
+from libs.runtime.bus.reader import asked_of, count_by_subject, count_from, extent, first_since, read_until_now
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -22,6 +23,8 @@ log = get_logger(__name__)
 BESIDE = 256 * 1024
 # Chunks on their way to one reader, of 64 KiB each: whoever does not read holds no more.
 READ_AT_ONCE = 8
+# A line is stored after it was printed; by so much the engine's clock may be ahead of the server's.
+AHEAD = timedelta(minutes=1)
 # Each look further back is for so many times as many chunks as the one before; so many times too many may be read.
 FURTHER, TOO_MANY = 8, 4
 
@@ -95,16 +98,22 @@ class History:
     first: int
     last: int
 
-    async def read(self, bus: Bus, first: int = 1, last: int | None = None) -> AsyncGenerator[Kept]:
-        """From a sequence on, up to one."""
+    async def read(self, bus: Bus, first: int | None = None, last: int | None = None) -> AsyncGenerator[Kept]:
+        """All of it; or from a sequence on, up to one."""
         if not self.subjects:
             return
-        until = self.last if last is None else last
-        async with aclosing(read_until_now(bus, LOGS, self.subjects, first - 1, batch=READ_AT_ONCE)) as stored:
+        begin, until = self.first if first is None else first, self.last if last is None else last
+        async with aclosing(read_until_now(bus, LOGS, self.subjects, begin - 1, batch=READ_AT_ONCE)) as stored:
             async for kept in stored:
                 if kept.sequence > until:
                     return
                 yield kept
+
+    async def since(self, bus: Bus, moment: datetime) -> History:
+        """Without what was stored so long before that no line of it is as late. Raises `Unavailable`."""
+        with asked_of(LOGS):
+            first = await first_since(bus, LOGS, moment, AHEAD, (self.first, self.last))
+        return replace(self, first=first, chunks=await count_from(bus, LOGS, self.subjects, first))
 
     async def newest(self, bus: Bus, lines: int) -> AsyncGenerator[tuple[Kept, int]]:
         """The chunks of the last lines, each with how many of its own to skip; what cannot be read among them, too.

@@ -20,6 +20,13 @@ class Settings(PlatformSettings):
         f" `{DRIVER}://user:password@host:port/name`. Without one, a SQLite file in the data folder.",
     )
 
+    streams_per_principal: int = Field(
+        2000,
+        ge=1,
+        description="So many live connections and logs may one user or agent have open at a time, with each replica;"
+        " the next is answered with 429.",
+    )
+
     @field_validator("status_database")
     @classmethod
     def _names_a_postgresql_database(cls, value: SecretStr | None) -> SecretStr | None:

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from tests.bus import labourer
 from tests.bus.orders import Orders
-from tests.support.processes import state_of
+from tests.support.processes import freeze, state_of
 
 WITHIN = 40.0
 
@@ -59,7 +59,7 @@ class Hand:
         self._process.join()
 
     def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -38,7 +38,7 @@ from libs.contracts.tools import (
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
-from libs.runtime.bus.records import Records
+from libs.runtime.bus.records import Record, Records
 from libs.runtime.bus.states import States
 from libs.runtime.bus.tasks import TaskWorker
 from libs.runtime.bus.worker import Worker
@@ -82,6 +82,7 @@ class Labourer:
     async def run(self) -> None:
         orders = self.orders
         self._wrap()
+        self._wrap_looks()
         async with AsyncExitStack() as stack:
             bus = await stack.enter_async_context(
                 connect(orders.url, user=orders.user, password=orders.password, service=orders.user, source=orders.name)
@@ -188,6 +189,24 @@ class Labourer:
         for wrapped, methods in wrappers.items():
             for name, wrapper in methods.items():
                 setattr(wrapped, name, wrapper)
+
+    def _wrap_looks(self) -> None:
+        """`after look`: the record was read on behalf of a guard, which has not yet heard what it says."""
+        guard, read = Operation.guard, Records.read
+        guarded: set[str] = set()
+
+        async def guarding(operation: Operation) -> None:
+            guarded.add(operation.id)
+            await guard(operation)
+
+        async def reading(records: Records, tool: str, operation: str) -> Record:
+            record = await read(records, tool, operation)
+            if operation in guarded:
+                self.here("after look", operation)
+            return record
+
+        for wrapped, name, wrapper in ((Operation, "guard", guarding), (Records, "read", reading)):
+            setattr(wrapped, name, wrapper)
 
     async def _at(self, point: str, operation: str, doing: Awaitable[Any]) -> Any:
         self.here(f"before {point}", operation)

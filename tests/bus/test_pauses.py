@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
 from libs.contracts.operations import OperationFailed, OperationSucceeded
+from libs.runtime.bus.operation import HEAD_START
 from tests.bus.cable import cable
 from tests.bus.hub import TIMING, Hub, on_both_servers
-from tests.bus.orders import PAUSE, Halt, Job
+from tests.bus.orders import KILL, PAUSE, Halt, Job
 from tests.bus.sketch import command
 
 
@@ -87,7 +89,22 @@ async def test_a_worker_woken_after_the_outcome_was_committed_changes_nothing(hu
     assert [each.worker for each in hub.effects.of(stop.operation, "act")] == ["first"]
 
 
-@pytest.mark.parametrize("point", ["before started", "after started", "after accepted"])
+@on_both_servers
+async def test_whoever_takes_over_lets_a_look_that_was_taken_before_be_acted_on_first(hub: Hub):
+    tool = await hub.installed("lathe")
+    first = hub.hire("orchestrator", "first", halts=(Halt("mid act", KILL),))
+    start = command("start", tool.id, tool.name)
+    await hub.submit(start)
+    await first.dead()
+    hub.hire("orchestrator", "second")
+    await hub.settled(start)
+    acted = {each.worker: each.at for each in hub.effects.of(start.operation, "act")}
+    begun = [started.started_at.timestamp() for _, started in (await hub.record(start)).starts]
+    clocks_apart = time.time() - time.monotonic()
+    assert acted["second"] + clocks_apart - begun[1] >= HEAD_START
+
+
+@pytest.mark.parametrize("point", ["before started", "after started", "after accepted", "after look"])
 @on_both_servers
 async def test_a_worker_paused_before_it_began_lets_its_successor_finish(hub: Hub, point: str):
     tool = await hub.installed("lathe")

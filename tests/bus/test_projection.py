@@ -8,12 +8,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from faststream.nats import NatsBroker
+from faststream.security import SASLPlaintext
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.tools import ToolRecorded
 from libs.runtime.bus.connection import Bus, Kept, connect
-from libs.runtime.bus.projection import LEAVE, WATCH, Account, Projection
+from libs.runtime.bus.projection import LEAVE, WATCH, Account, Projection, _leave
 from tests.bus.cable import cable
 from tests.bus.sketch import tool
 from tests.status.stories import lost
@@ -295,3 +297,20 @@ async def test_once_a_line_that_was_dead_is_back_it_is_read_on_at_once_and_nothi
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
     assert [record for record in caplog.records if record.name.startswith("nats")] == []
+
+
+async def test_who_leaves_while_nats_py_gives_up_the_same_line_is_not_cancelled_with_it(stage: Stage) -> None:
+    """Whoever waits for the line to close waits for the same future, and one who is cancelled there cancels it."""
+    broker = NatsBroker(stage.server.url, security=SASLPlaintext("status", stage.server.password("status")))
+    client = await broker.connect()
+    await broker.start()
+    given_up = asyncio.create_task(client._transport.wait_closed())  # pyright: ignore
+    await asyncio.sleep(0)
+    given_up.cancel()
+    await asyncio.wait({given_up})
+    stage.server.pause()  # so that nobody says goodbye, and the line is closed without it
+    try:
+        await _leave(broker, client)
+    finally:
+        stage.server.resume()
+    assert client.is_closed

@@ -113,7 +113,7 @@ async def test_what_somebody_removed_is_made_again_once_at_its_address_and_then_
     after = await platform.api.tool(tool.name)
     assert (after["urls"], after["reason"]) == (before["urls"], None)
     await platform.hand.remove(tool.id)
-    await tool.is_left("It was removed by hand, again, after it had been started again unasked.")
+    await tool.is_left("It was removed by hand after it had been started again unasked.")
     await succeeded(platform, await platform.api.start(tool.name))
     await platform.hand.remove(tool.id)
     await tool.is_repaired(2)
@@ -128,7 +128,7 @@ async def test_what_somebody_stopped_is_left_and_told_unless_its_manifest_says_a
     await tool.is_left("It was stopped by hand, outside MACHETE. It is left so: start it again, or stop it.")
     await stubborn.is_repaired()
     await platform.hand.kill(stubborn.id)
-    await stubborn.is_left("It was stopped by hand, again")
+    await stubborn.is_left("It was stopped by hand after it had been started again")
     assert not await tool.repairs()
     for each in (tool, stubborn):
         await succeeded(platform, await platform.api.start(each.name))

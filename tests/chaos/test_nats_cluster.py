@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import pytest
 
@@ -58,7 +59,14 @@ async def test_with_one_gone_for_good_tools_come_and_go_and_it_catches_up(
     platform: Platform, cluster: NatsCluster
 ) -> None:
     away = cluster.servers[1]
+
+    async def told() -> bool:
+        health = await platform.api.health()
+        check = health["services"]["gateway"]["checks"].get("nats_servers", {})
+        return health["ready"] and health["status"] == "degraded" and "2 of 3 servers" in check["detail"]
+
     await away.kill()
+    await until(told, "health says that one is away, and that all goes on", 60)
     async with short_lives(platform, 2):
         pass
     name = fresh("stays")
@@ -77,16 +85,17 @@ async def test_without_a_majority_nothing_is_accepted_and_nothing_lost(
 ) -> None:
     first, second, _ = cluster.servers
 
-    async def ready() -> bool:
-        return (await platform.api.health())["ready"]
+    async def ready(service: str) -> bool:
+        async with platform.api_of(service) as api:
+            return (await api.health())["ready"]
 
-    async def unready() -> bool:
-        return not await ready()
+    async def all_are(wanted: bool) -> bool:
+        return all([await ready(service) is wanted for service in platform.processes])
 
     async with short_lives(platform, 4):
         await asyncio.sleep(0.5)
         await asyncio.gather(first.kill(), second.kill())
-        await until(unready, "health says that nothing can be accepted", 60)
+        await until(partial(all_are, False), "health of each service says that nothing can be kept", 60)
         await asyncio.gather(first.start(), second.start())
         await cluster.healthy()
-        await until(ready, "and that it can again", 60)
+        await until(partial(all_are, True), "and that it can again", 60)

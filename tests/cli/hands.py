@@ -32,6 +32,7 @@ from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.records import Record, Records
 from libs.runtime.bus.states import States
 from tests.bus.sketch import tool as sketched
+from tests.support.processes import freeze
 
 MACHETE = Path(sys.executable).with_name("machete")
 PATIENCE = 30.0
@@ -81,7 +82,7 @@ class Running:
         self._process.send_signal(signal.SIGINT)
 
     def pause(self) -> None:
-        self._process.send_signal(signal.SIGSTOP)
+        freeze(self._process.pid)
 
     def wake(self) -> None:
         self._process.send_signal(signal.SIGCONT)

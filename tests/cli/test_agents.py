@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connection import close, servers_of
 from tests.cli.hands import Shell
 from tests.gateway.doors import Door, door
 from tests.support.stage import Stage
@@ -40,7 +40,7 @@ async def test_the_file_lets_its_holder_in(stage: Stage, shell: Shell, tmp_path:
     )
     answer = await client.request("machete.agent.v1.robot.tools.start", b'{"name": "nobody"}', timeout=10)
     assert (answer.headers or {})["Machete-Status"] == "404"
-    await client.close()
+    await close(client)
 
 
 async def test_a_file_that_is_there_is_not_written_over_and_nobody_is_added(shell: Shell, tmp_path: Path):

@@ -164,6 +164,17 @@ async def test_with_json_nothing_but_json_is_on_standard_output(shell: Shell, ap
     assert refusal.json["error"]["code"] == "tool_not_found"
 
 
+async def test_with_json_a_refusal_tells_all_that_the_platform_said(shell: Shell, api: Api, worker: Worker):
+    await installed(api, worker, "busy")
+    while (answer := await api.post("/api/v1/tools/busy/start")).status_code == 202:
+        continue
+    refusal = (await shell.run("restart", "busy", "--json")).json["error"]
+    assert answer.json()["code"] == refusal["code"] == "too_many_waiting"
+    assert (refusal["scope"], refusal["waiting"], refusal["limit"]) == ("tool", 100, 100)
+    assert refusal["retry_after"] >= 1
+    assert "stop it with `now`" in refusal["message"]
+
+
 async def test_nobody_is_asked_where_nobody_can_answer(shell: Shell, api: Api, worker: Worker):
     await installed(api, worker, "precious")
     said = await shell.run("uninstall", "precious")

@@ -83,10 +83,14 @@ async def test_a_folder_that_cannot_be_one_is_missing(lost: Shell, tmp_path: Pat
     assert named(said.json, "data folder")["state"] == "missing"
 
 
-async def test_a_platform_that_is_up_is_examined_too(shell: Shell):
+async def test_a_platform_that_is_up_is_examined_too_and_what_is_missing_of_it_is_named(shell: Shell):
+    """Here a gateway and a status service, and nobody who would carry anything out."""
     said = await shell.run("doctor", "--json")
-    assert named(said.json, "platform")["state"] == "ok"
-    assert shell.environment["MACHETE_URL"] in named(said.json, "platform")["found"]
+    platform = named(said.json, "platform")
+    assert platform["state"] == "note"
+    assert shell.environment["MACHETE_URL"] in platform["found"]
+    for missing in ("installer", "orchestrator"):
+        assert f"{missing}: nobody takes its commands" in platform["way_out"]
 
 
 async def test_where_another_platform_is_named_the_ports_of_this_machine_are_none_of_its_business(

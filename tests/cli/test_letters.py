@@ -56,7 +56,9 @@ async def test_a_long_list_is_read_page_by_page(shell: Shell, stage: Stage):
 
 async def test_a_letter_is_dropped_once(shell: Shell, stage: Stage):
     letter = await kept(stage.witness, b"?")
-    said = await shell.run("dlq", "drop", letter, "--json")
+    unasked = await shell.run("dlq", "drop", letter)
+    assert (unasked.code, unasked.err) == (2, "machete: nobody can be asked here: say --yes to drop it\n")
+    said = await shell.run("dlq", "drop", letter, "--yes", "--json")
     assert (said.code, said.json) == (0, {"dropped": letter})
     again = await shell.run("dlq", "drop", letter)
     assert again.code == 4

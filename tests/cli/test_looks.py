@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 
 import pytest
 from httpx import AsyncClient as Api
@@ -103,6 +104,27 @@ async def test_lines_for_programs_are_one_object_each(shell: Shell, api: Api, wo
     said = await shell.run("logs", operation["id"], "--json")
     assert [json.loads(line)["text"] for line in said.out.splitlines()] == ["one", "two"]
     assert (await shell.run("logs", operation["id"], "--tail", "1")).out == "two\n"
+
+
+async def test_lines_are_shown_with_their_times_and_since_a_time(shell: Shell, api: Api, worker: Worker, stage: Stage):
+    operation = await installed(api, worker, "timely")
+    log = LogWriter(stage.witness, operation["tool"], "web")
+    await log.write(["first"])
+    await log.flush()
+    printed = json.loads((await shell.run("logs", "timely", "--json")).out)
+    later = (datetime.fromisoformat(printed["time"]) + timedelta(microseconds=1)).isoformat()
+    assert (await shell.run("logs", "timely", "--timestamps")).out == f"{printed['time']} first\n"
+    for what, count in (("timely", 1), (operation["id"], 0)):
+        for since, found in (("10m", count), (printed["time"], count), (later, 0), ("0s", 0)):
+            said = await shell.run("logs", what, "--since", since)
+            assert (said.code, said.out, said.err) == (0, "first\n" * found, "")
+
+
+@pytest.mark.parametrize("wrong", ["yesterday", "10", "10 m", "-5m", "99999999d", "2026-13-01"])
+async def test_a_time_that_is_none_is_refused_with_what_would_be(shell: Shell, wrong: str):
+    said = await shell.run("logs", "timely", f"--since={wrong}")
+    assert said.code == 2
+    assert "(90s, 10m, 2h, 1d)" in " ".join(said.err.replace("│", " ").split())
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from clients.cli.output import facts, table
 from clients.cli.views import show_tool
 from tests.bus.sketch import tool as sketched
 
@@ -34,3 +35,12 @@ def test_where_no_service_has_a_health_check_of_the_engines_there_is_no_column_f
     capsys: pytest.CaptureFixture[str],
 ):
     assert shown(capsys, "none") == [["SERVICE", "STATE"], ["s0", "running"]]
+
+
+def test_no_line_is_filled_with_blanks(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "400")
+    facts([("name", "web"), ("reason", "x" * 300)])
+    table(("NAME", "ADDRESS"), [("web", "http://127.0.0.1:23176/"), ("longer than that", "")])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5
+    assert [line for line in lines if line.endswith(" ")] == []

@@ -14,7 +14,7 @@ from tests.support.platform import Platform
 from tests.support.platform_api import Api
 from tests.support.platform_checks import fresh
 from tests.support.platform_engine import Happened
-from tests.support.platform_tools import web
+from tests.support.platform_tools import dies_after, web
 from tests.support.platform_waiting import until
 
 # Seconds from the engine's event to ours on a machine with little to do; a loaded one gets ten times as many.
@@ -83,6 +83,31 @@ async def test_a_container_that_was_ended_by_hand_shows_as_failed_with_the_reaso
     assert (await api.done(await api.start(name)))["state"] == "succeeded"
     assert (await shows(api, name, "running"))["reason"] is None
     assert len(await platform.hand.running(tool)) == 1
+
+
+async def test_a_tool_that_dies_again_and_again_is_not_shown_as_running_while_it_happens_to_be_up(
+    platform: Platform, api: Api
+) -> None:
+    name = fresh("dies")
+    install = await api.install(name, platform.forge.tool("dies", dies_after(1.5)), start=True)
+    assert (await api.done(install))["state"] == "succeeded"
+    tool = await until_restless(api, name)
+    assert tool["reason"].endswith("times, last less than a minute ago: its log says why.")
+    before = (await platform.hand.inspect(install.tool))["RestartCount"]
+    assert before >= 5
+    states: set[str] = set()
+    while (await platform.hand.inspect(install.tool))["RestartCount"] == before:
+        states.add((await api.tool(name))["state"])
+    await until_restless(api, name)
+    assert states <= {"degraded", "failed"}
+
+
+async def until_restless(api: Api, name: str) -> dict[str, Any]:
+    async def look() -> dict[str, Any] | None:
+        tool = await api.tool(name)
+        return tool if tool["state"] == "degraded" and "was started again" in tool["reason"] else None
+
+    return await until(look, f"{name} is shown as restless", 60)
 
 
 async def test_a_container_that_was_removed_by_hand_shows_as_failed_and_is_made_again(

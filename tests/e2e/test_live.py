@@ -175,7 +175,7 @@ async def test_a_tool_s_log_is_read_whole_by_its_tail_and_followed(platform: Pla
     seen: list[str] = []
     async with api.lines(path, follow=True) as lines:
         async for line in lines:
-            assert set(line) == {"time", "service", "text"}
+            assert set(line) == {"number", "time", "service", "text"}
             seen.append(line["text"])
             if line["text"] == "line 4":
                 more.touch()

@@ -307,6 +307,7 @@ async def test_two_tools_from_one_repository_never_meet(platform: Platform) -> N
     await inside(platform, here, "touch", "/db/mine", "/data/mine")
     assert (await inside(platform, there, "ls", "/db", "/data"))[1] == "/data:\n\n/db:\n"
     _, address = await inside(platform, here, "hostname", "-i")
+    assert address.strip()
     assert (await inside(platform, there, "timeout", "2", "wget", "-O", "-", f"http://{address.strip()}:8080/"))[0]
     await removed(platform, names[0], installs[0].tool)
     assert await page(two)

@@ -102,7 +102,7 @@ async def test_a_container_removed_by_hand_shows_as_missing_and_is_made_again(pl
     assert states(await platform.api.tool(name)) == {"other": UP, "web": UP}
 
     await by_hand(sdk.remove_container, "other", "web", force=True)
-    await shown("failed", "by hand, again")
+    await shown("failed", "by hand after it had been started again")
     await asyncio.to_thread(sdk.remove_network, f"machete-{platform.instance}-{install.tool}_default")
     assert states(await did(platform, "start", name)) == {"other": UP, "web": UP}
 

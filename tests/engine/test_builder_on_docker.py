@@ -1,15 +1,19 @@
 """BuildKit itself: what a build sees, what it leaves, and that it ends when it is told to."""
 
 import asyncio
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import docker
 import psutil
 import pytest
 
 from libs.contracts.problems import Failure
+from services.orchestrator.adapters.builder import BuildxBuilder
+from tests.chaos.harness.disks import filled, small_disk
 from tests.engine.conftest import eventually
 from tests.orchestrator.engine_promises import WEB, Rig, ignore
 
@@ -50,6 +54,15 @@ async def test_a_build_whose_owner_is_gone_leaves_no_process(rig: Rig):
     await eventually(lambda: not processes(word), 10)
     await asyncio.wait({building})
     assert isinstance(building.exception(), Failure)
+
+
+async def test_a_full_disk_is_told_so(rig: Rig, tmp_path: Path):
+    assert isinstance(rig.builder, BuildxBuilder)
+    with small_disk(tmp_path / "small", 64 * 1024) as disk, filled(disk):
+        os.truncate(disk / "ballast", 60 * 1024)  # for what the client is told, and not for what it writes down
+        with pytest.raises(Failure, match=r"no space left on device: free some space") as failed:
+            await replace(rig.builder, home=disk / "home").build(rig.source("RUN true"), ignore)
+    assert failed.value.code == "disk_full"
 
 
 async def test_an_image_is_labelled_with_its_owner_whatever_its_dockerfile_says(rig: Rig, sdk: docker.APIClient):

@@ -1,6 +1,7 @@
 """Whose a container is that carries a tool's labels, and has another name.
 
-What somebody made of a tool's container with `docker commit` is his: not seen, and stays. One that was renamed is ours.
+What somebody made of a tool's container with `docker commit` is his: not seen, and stays. One that was renamed is ours,
+but for one that stands beside the container whose labels it has: that is somebody's copy.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import docker
 import pytest
 
 from libs.runtime.children import OwnerGone
+from services.orchestrator.adapters import listing
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.domain.engine_events import EngineEvent
@@ -39,6 +41,19 @@ def committed(sdk: docker.APIClient, container: str, instance: str) -> Iterator[
     finally:
         sdk.remove_container(made, force=True)
         sdk.remove_image(image, force=True)
+
+
+@contextmanager
+def duplicated(sdk: docker.APIClient, container: str, instance: str) -> Iterator[str]:
+    """A running container of somebody's, with the image and all labels of that one."""
+    config = sdk.inspect_container(container)["Config"]
+    name = f"copy-{instance}"
+    made = sdk.create_container(config["Image"], list(SLEEPS), name=name, labels=config["Labels"])["Id"]
+    try:
+        sdk.start(made)
+        yield made
+    finally:
+        sdk.remove_container(made, force=True)
 
 
 def runs(sdk: docker.APIClient, container: str) -> bool:
@@ -238,3 +253,77 @@ async def test_a_container_that_compose_ran_aside_keeps_nothing_from_starting(
         assert [each.container_id for each in (await rig.services()).values()] == [own.container_id]
     finally:
         sdk.remove_container(aside, force=True)
+
+
+async def test_a_duplicate_of_a_container_is_somebody_s_and_stays(
+    rig: Rig, sdk: docker.APIClient, engine: Engine
+) -> None:
+    spec, own = await ours(rig)
+    with duplicated(sdk, own, rig.instance) as theirs:
+        for seen in (await rig.containers.observe(WEB), (await rig.containers.observe_all())[WEB]):
+            assert [each.container_id for each in seen.services] == [own]
+        (port,) = [each.host_port for each in seen.services]
+        assert port is not None
+        await rig.containers.stop(WEB, timeout=0)
+        assert (runs(sdk, own), runs(sdk, theirs)) == (False, True)
+        assert (await rig.containers.prepare(spec)).container_id == own
+        again = await rig.containers.start(spec)
+        assert (again.container_id, again.created) == (own, False)
+        taken = await HostPorts(engine, rig.instance).taken(WEB, port)
+        assert taken.detail is not None
+        assert taken.detail["holder"] is None
+        changed = await rig.containers.start(replace(spec, environment={"A": "1"}))
+        assert (changed.created, changed.host_port) == (True, port)
+        assert runs(sdk, theirs)
+        removed = await rig.containers.remove(WEB, data=True)
+        assert removed.containers == (spec.name,)
+        assert runs(sdk, theirs)
+
+
+async def test_a_duplicate_stays_somebody_s_when_the_container_that_it_is_of_has_gone(
+    rig: Rig, sdk: docker.APIClient
+) -> None:
+    first = await rig.containers.start(rig.spec(command=SLEEPS))
+    with duplicated(sdk, first.container_id, rig.instance) as theirs:
+        await rig.containers.observe_all()
+        sdk.remove_container(first.container_id, force=True)
+        assert await rig.containers.observe_all() == {}
+        assert (await rig.containers.observe(WEB)).services == ()
+        second = await rig.containers.start(rig.spec(command=SLEEPS))
+        assert (second.created, runs(sdk, theirs)) == (True, True)
+
+
+async def test_what_another_life_left_of_a_removed_tool_is_cleared_and_a_duplicate_stays(
+    rig: Rig, sdk: docker.APIClient
+) -> None:
+    """It knows nothing of the container that stood beside it."""
+    placed = await rig.containers.start(rig.spec(command=SLEEPS))
+    with duplicated(sdk, placed.container_id, rig.instance) as theirs:
+        assert await rig.containers.owning() == {WEB}
+        removed = await rig.containers.remove(WEB, renamed=False)
+        assert removed.containers == (rig.spec().name,)
+        listing._copies.clear()
+        assert await rig.containers.owning() == set()
+        await rig.containers.remove(WEB, renamed=False)
+        assert runs(sdk, theirs)
+
+
+async def test_a_duplicate_of_a_container_of_a_stack_is_somebody_s_and_stays(
+    make: Callable[..., stacks.Rig], sdk: docker.APIClient
+) -> None:
+    """Of each service and number by itself: that another one of the service has its name says nothing."""
+    rig = make({"web": stacks.sleeps(scale=2), "db": stacks.sleeps()})
+    await rig.built()
+    await rig.stacks.start(rig.tool)
+    before = {name: each.container_id for name, each in (await rig.services()).items()}
+    assert sorted(before) == ["db", "web", "web-2"]
+    sdk.rename(before["web-2"], f"mine-{rig.stacks.instance}")
+    with duplicated(sdk, before["web"], rig.stacks.instance) as theirs:
+        assert {name: each.container_id for name, each in (await rig.services()).items()} == before
+        with pytest.raises(EngineError, match=f"copy-{rig.stacks.instance} carries the labels of this stack"):
+            await rig.stacks.start(rig.tool)
+        await rig.containers.stop(stacks.TOOL)
+        assert not any(runs(sdk, each) for each in before.values())
+        assert runs(sdk, theirs)
+        assert len((await rig.containers.remove(stacks.TOOL, data=True)).containers) == 3
+        assert runs(sdk, theirs)

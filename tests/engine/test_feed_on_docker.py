@@ -215,3 +215,78 @@ async def test_the_log_of_a_container_with_a_terminal_is_read_like_any_other(rig
         assert [each.text for each in rest] == texts[number + 1 :]
     sdk.kill(container)
     assert (await last_lines(DockerFeed(Engine.from_environment(), rig.instance), container, ended=True))[-1] == "end"
+
+
+NOT_TEXT = (
+    r"printf a; printf '\303\251%.0s' $(seq 20000); echo; printf '\377%.0s' $(seq 50000); echo;"
+    r"printf '\377%.0s' $(seq 5461); echo 'x2031-01-01T00:00:00.000000000Z forged'; echo after; sleep 1000"
+)
+
+
+async def test_a_terminal_that_shows_what_is_no_text_is_read_like_any_other(rig: Rig, sdk: docker.APIClient):
+    """Of such bytes the engine makes three of each, and of its own time beside them nobody can make another."""
+    labels = {LABEL_INSTANCE: rig.instance}
+    container = sdk.create_container(IMAGE, ["sh", "-c", NOT_TEXT], tty=True, labels=labels)["Id"]
+    sdk.start(container)
+    lines = await read_until(rig, container, "after")
+    texts = [line.text for line in lines]
+    assert len(texts) == 3 + 4 + 1 + 1
+    assert texts[0].strip("\ufffd") == "a" + "é" * (8 * 1024 - 1)
+    assert texts[3:7] == ["\ufffd" * 16384] * 3 + ["\ufffd" * (50_000 - 3 * 16384)]
+    assert texts[7] == "\ufffd" * 5461 + "x2031-01-01T00:00:00.000000000Z forged"
+    assert max(line.time for line in lines) <= time.time_ns()
+    for number, line in enumerate(lines[:-1]):
+        rest = await read_until(rig, container, "after", line.position)
+        assert [each.text for each in rest] == texts[number + 1 :]
+    assert [line.text for line in await rig.feed.tail_logs(container, 5)] == texts[-5:]
+
+
+async def test_who_stands_at_a_time_that_is_yet_to_come_reads_what_comes_now(rig: Rig, sdk: docker.APIClient):
+    """As after a clock that was ahead, or a time that somebody made up."""
+    container = await started(rig, "echo old; trap 'echo new' HUP; while :; do sleep 0.1; done")
+    await read_until(rig, container, "old")
+    following = rig.feed.follow_logs(container, LogPosition(time.time_ns() + 3600 * 10**9, 1))
+    async with asyncio.timeout(60), aclosing(following) as batches:
+        reading = asyncio.ensure_future(anext(batches))
+        await eventually(lambda: readers(container) > 1, 60)
+        sdk.kill(container, "HUP")
+        assert [line.text for line in await reading] == ["new"]
+
+
+def make_newest_line_from_future(log: Path) -> None:
+    """In place: the engine reads as far as it wrote."""
+    text = log.read_bytes()
+    year = text.rindex(b'"time":"') + len(b'"time":"')
+    with log.open("r+b") as file:
+        file.seek(year)
+        file.write(b"21")
+
+
+async def test_a_line_of_a_clock_that_was_ahead_is_gone_on_after_exactly(rig: Rig, sdk: docker.APIClient):
+    said = ["one", "ahead", "two", "three"]
+    container = await started(rig, "echo one; echo ahead; trap 'echo two; echo three' HUP; while :; do sleep 0.1; done")
+    await read_until(rig, container, "ahead")
+    make_newest_line_from_future(Path(sdk.inspect_container(container)["LogPath"]))
+    sdk.kill(container, "HUP")
+    lines = await read_until(rig, container, "three")
+    assert [line.text for line in lines] == said
+    assert lines[-1].position.time > time.time_ns()
+    for number, line in enumerate(lines[:-1]):
+        rest = await read_until(rig, container, "three", line.position)
+        assert [each.text for each in rest] == said[number + 1 :]
+
+
+async def test_the_clock_that_it_shows_is_of_after_the_question_however_many_ask_at_once(rig: Rig):
+    async def ask_on() -> None:
+        while True:
+            await rig.feed.now()
+
+    others = [asyncio.create_task(ask_on()) for _ in range(4)]
+    try:
+        for _ in range(50):
+            asked = time.time_ns()
+            assert asked <= await rig.feed.now()
+    finally:
+        for each in others:
+            each.cancel()
+        await asyncio.gather(*others, return_exceptions=True)

@@ -18,8 +18,9 @@ from libs.runtime.children import Children
 from services.orchestrator.adapters.compose import Compose, Project
 from services.orchestrator.adapters.containers import DockerContainers
 from services.orchestrator.adapters.engine import Engine
+from services.orchestrator.adapters.stack_watch import StackWatch
 from services.orchestrator.adapters.stacks import DockerStacks
-from services.orchestrator.domain.failures import EngineError
+from services.orchestrator.domain.failures import EngineError, ToolExited
 from services.orchestrator.domain.observations import ServiceObservation
 from services.orchestrator.ports import always
 from tests.orchestrator.behaviours import IMAGE, SERVES, SLEEPS
@@ -247,6 +248,28 @@ async def test_a_service_taken_out_of_a_network_by_force_is_made_again_in_it_and
         e.container_id for e in before.values()
     }
     assert not await rig.stacks.start(rig.tool), "nothing is left to do"
+
+
+async def test_a_service_that_failed_and_was_started_again_before_anybody_looked_is_the_one_to_blame(
+    make: Callable[..., Rig], sdk: docker.APIClient, engine: Engine, instance: str
+):
+    """Compose may have given up by then, because another service waited for this one."""
+    fails_once = "[ -e /once ] || { : > /once; echo this is why; exit 4; }; sleep 1000"
+    rig = make({"db": {"image": IMAGE, "command": ["sh", "-c", fails_once], "init": True}})
+    await rig.built()
+    await rig.stacks.prepare(rig.tool)
+    watch = StackWatch(engine, instance, TOOL)
+    before = await watch.runs()
+    sdk.start(f"machete-{instance}-{TOOL}-db-1")
+    async with asyncio.timeout(30):
+        while (now := (await rig.services())["db"]).restarts == 0 or now.state != "running":  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+    with pytest.raises(ToolExited, match="db ended with exit code 4") as told:
+        await watch.check(before)
+    assert "this is why" in (told.value.problem.detail or {})["log"]
+    since = await watch.runs()
+    await watch.check(since)
+    assert since == await watch.runs(), "nothing has ended since, so nothing was said"
 
 
 async def test_a_stack_without_replicas_of_a_service_runs_without_it(make: Callable[..., Rig]):

@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from libs.contracts.streams import COMMANDS
 from libs.runtime import metrics
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connection import close, servers_of
 from libs.runtime.nats_keys import new_user, user_form
 from tests.gateway.agents import hired, robot, said
 from tests.gateway.doors import GIT_URL, Door, on_both_servers, operation
@@ -108,7 +108,7 @@ async def test_the_connection_that_answers_could_not_write_elsewhere_if_it_wante
     assert {subject for subject in subjects if any(f'"{subject.lower()}"' in each for each in refusals)} == set(
         subjects
     )
-    await client.close()
+    await close(client)
 
 
 async def test_nobody_publishes_in_another_agents_name(stage: Stage, gateway: Door, ledger: Ledger):
@@ -198,7 +198,7 @@ async def test_nobody_connects_without_the_key_of_an_agent_that_there_is(stage: 
         door = {"allow_reconnect": False, "inbox_prefix": b"_INBOX_agent.robot"}
         client = await nats.connect(servers_of(stage.server.url), **door, **good)
         assert said(await client.request("machete.agent.v1.robot.tools.start", b"{}", timeout=5)).status == 422
-        await client.close()
+        await close(client)
 
 
 async def test_the_key_that_the_server_knows_of_lets_nobody_in(stage: Stage, gateway: Door):

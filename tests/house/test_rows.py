@@ -18,8 +18,9 @@ def carried_out(folder: Path, *options: str) -> subprocess.CompletedProcess[str]
         text = "import pytest\n@pytest.mark.parametrize('n', range(20))\ndef test_one(n): pass\n"
         (folder / "tests" / name / "test_some.py").write_text(text)
     (folder / "conftest.py").write_text(
-        "from tests.support.rows import RowKeeper, RowScheduling\n"
+        "from tests.support.rows import RowKeeper, RowScheduling, long_ones_first\n"
         "def pytest_configure(config): config.pluginmanager.register(RowKeeper())\n"
+        "def pytest_collection_modifyitems(items): items[:] = long_ones_first(items)\n"
         + (
             ""
             if "loadscope" not in options

@@ -18,7 +18,7 @@ from services.orchestrator.domain.engine_events import EngineEvent
 from services.orchestrator.domain.failures import EngineAway, EngineError, NotReady, PortTaken, ToolExited
 from services.orchestrator.domain.log_frames import LogLine, LogPosition
 from services.orchestrator.domain.names import APP
-from services.orchestrator.domain.observations import ContainerState, Observation, ServiceObservation
+from services.orchestrator.domain.observations import ContainerState, Health, Observation, ServiceObservation
 from services.orchestrator.domain.port_choice import choose_port
 from services.orchestrator.domain.readiness import Answer, exit_sentence, late_sentence, verdict
 from services.orchestrator.domain.specs import BuildSpec, BuiltImage, ContainerSpec
@@ -34,6 +34,7 @@ class FakeContainer:
     state: ContainerState = "created"
     exit_code: int | None = None
     restarts: int = 0
+    health: Health = "none"
     doubtful: bool = False  # as of one that is called by another name
     lines: list[LogLine] = field(default_factory=list)
     changed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,6 +45,7 @@ class FakeContainer:
         return ServiceObservation(
             APP,
             self.state,
+            self.health,
             exit_code=code,
             container_id=self.id,
             restarts=self.restarts,
@@ -209,10 +211,12 @@ class FakeContainers:
                 self.engine.stop(container)
         return self._observation(tool)
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
+    async def remove(
+        self, tool: str, *, images: bool = True, data: bool = False, renamed: bool = True, guard: Guard = unguarded
+    ) -> Removed:
         self.engine.called("remove")
         await guard()
-        containers = self.engine.of(self.instance, tool)
+        containers = [each for each in self.engine.of(self.instance, tool) if renamed or not each.doubtful]
         for container in containers:
             self.engine.discard(container)
         owner = (self.instance, tool)
@@ -241,7 +245,7 @@ class FakeContainers:
     async def owning(self) -> set[str]:
         self.engine.called("owning")
         images = {owner[1] for owner in self.engine.images.values() if owner is not None and owner[0] == self.instance}
-        return images | {container.spec.tool for container in self.engine.of(self.instance)}
+        return images | {each.spec.tool for each in self.engine.of(self.instance) if not each.doubtful}
 
     def _place(self, spec: ContainerSpec) -> Placed:
         found = self.engine.of(self.instance, spec.tool)

@@ -98,6 +98,30 @@ def test_an_engine_lost_in_a_build_is_not_the_builds_failure():
     assert isinstance(failure, EngineAway)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "failed to update builder last activity time: write /d/activity/.tmp-default41: no space left on device",
+        "failed to solve: failed to copy files: copy file range failed: no space left on device",
+        "failed to solve: write /var/lib/docker/x: disk quota exceeded",
+    ],
+)
+def test_a_disk_without_room_is_not_the_builds_failure(said: str):
+    failure = failure_of(f"#1 [internal] load build definition\nERROR: {said}\n")
+    assert failure.code == "disk_full"
+    reason = said.removeprefix("failed to solve: ")
+    assert failure.message == (
+        f"A disk of this machine is full, {reason}: free some space, or uninstall a tool, and try again."
+    )
+    assert failure.detail is not None
+    assert failure.detail["log"][-1] == f"ERROR: {said}"
+
+
+def test_a_step_that_has_no_room_is_the_builds_failure():
+    step = 'process "/bin/sh -c dd of=/small # no space left on device" did not complete successfully: exit code: 1'
+    assert isinstance(failure_of(f"ERROR: failed to solve: {step}"), BuildFailed)
+
+
 @pytest.mark.parametrize("words", ["connection reset by peer", "code = Unavailable", "transport is closing"])
 def test_a_step_that_fails_with_the_engines_last_words_is_the_builds_failure(words: str):
     failure = failure_of(

@@ -150,7 +150,7 @@ def test_who_does_it_a_second_time_has_his_way(
     """However long ago the first time was."""
     it = found(a_tool(restart, tried(1, 10**6, undone=1)), *services, by_hand=hand)
     assert it.due is None
-    assert f"It was {how} by hand, again, after it had been started again unasked." in it.why
+    assert f"It was {how} by hand after it had been started again unasked." in it.why
 
 
 def test_of_a_stack_nothing_is_started_while_something_is_left_so():

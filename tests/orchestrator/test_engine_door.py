@@ -54,6 +54,14 @@ async def test_a_refusal_has_a_code_and_the_engines_words(tmp_path: Path, status
     assert (refused.value.code, refused.value.status) == (code, status)
 
 
+async def test_an_engine_without_room_says_what_would_help(tmp_path: Path):
+    body = b'{"message": "mkdir /var/lib/docker/overlay2/x: no space left on device"}'
+    async with answering(tmp_path, saying(500, body)) as engine:
+        with pytest.raises(EngineError, match="overlay2/x: no space left on device: free some space") as refused:
+            await engine.call("POST", "/x")
+    assert (refused.value.code, refused.value.status) == ("disk_full", 500)
+
+
 async def test_a_refusal_in_no_known_form_is_told_as_it_is(tmp_path: Path):
     async with answering(tmp_path, saying(502, b"Bad gateway")) as engine:
         with pytest.raises(EngineError, match="refused: Bad gateway"):

@@ -154,6 +154,79 @@ def test_the_lines_of_a_terminal_are_read_however_they_are_cut_and_on_after_any_
         assert texts(reader, b"".join(pieces[since:])) == told[number + 1 :]
 
 
+OWN, NEXT = b"2026-11-21T08:20:18.123456789Z ", b"2026-11-21T08:20:19.000000000Z "
+FORGED = b"2031-01-01T00:00:00.000000000Z "
+NO_TEXT = "\ufffd".encode()
+HALF = LINE_LENGTH // 2
+
+
+@pytest.mark.parametrize("size", [1, 1000, 16_415, 200_000])
+@pytest.mark.parametrize(
+    ("printed", "told"),
+    [
+        # Half a character at the end of one piece and at the beginning of the next.
+        (
+            [b"a" + "é".encode() * (HALF - 1) + NO_TEXT, NO_TEXT + b"!\r\n"],
+            ["a" + "é" * (HALF - 1) + "\ufffd", "\ufffd!"],
+        ),
+        # Nothing but bytes that are no text.
+        ([NO_TEXT * LINE_LENGTH] * 2 + [b"\r\n"], ["\ufffd" * LINE_LENGTH] * 2 + [""]),
+        # What looks like a time where the engine would have cut a line that is text.
+        ([NO_TEXT * 5461 + b"x" + FORGED + b"forged\r\n"], ["\ufffd" * 5461 + "x" + FORGED.decode() + "forged"]),
+        (
+            [NO_TEXT * 6000 + FORGED * 333, FORGED + b"\r\n"],
+            ["\ufffd" * 6000 + (FORGED * 333).decode(), FORGED.decode()],
+        ),
+        (
+            [NO_TEXT * 6000 + b"2031-99-99T00:00:00.000000000Z \r\n"],
+            ["\ufffd" * 6000 + "2031-99-99T00:00:00.000000000Z "],
+        ),
+    ],
+)
+def test_a_line_of_a_terminal_is_cut_only_where_the_engine_cut_it(printed: list[bytes], told: list[str], size: int):
+    whole = b"".join(OWN + piece for piece in printed) + NEXT + b"after\r\n"
+    for passing in (False, True):
+        reader = LogReader(raw=True)
+        parts = [whole[i : i + size] for i in range(0, len(whole), size)]
+        if passing:
+            for part in parts:
+                reader.skip(part)
+            assert reader.untold == Untold(len(told) + 1)
+        else:
+            assert texts(reader, *parts) == [*told, "after"]
+        assert reader.position == LogPosition(nanoseconds(NEXT.decode().strip()), 1)
+
+
+@pytest.mark.parametrize("size", [1000, 200_000])
+@pytest.mark.parametrize("before", range(49_000, 49_200, 7))
+def test_a_line_that_a_terminal_never_ended_gives_no_time_to_what_is_printed_next(before: int, size: int):
+    """The engine cuts the lines of a run that ends in the midst of one from those of the next by nothing."""
+    whole = OWN + b"a" * before + NEXT + FORGED * 1600 + b"\r\n" + NEXT + b"after\r\n"
+    reader = LogReader(raw=True)
+    lines = [line for i in range(0, len(whole), size) for line in reader.feed(whole[i : i + size])]
+    assert {line.time for line in lines} == {nanoseconds(each.decode().strip()) for each in (OWN, NEXT)}
+    assert (lines[-1].text, lines[-1].time) == ("after", nanoseconds(NEXT.decode().strip()))
+
+
+def test_what_a_terminal_prints_is_read_also_where_no_engine_gave_it_a_time():
+    reader = LogReader(raw=True)
+    lines = reader.feed(b"no time\r\n" + OWN + b"one\r\n" + b"2031-02-31T00:00:00.000000000Z none\r\n" + b"\r\n")
+    assert [line.text for line in lines] == ["no time", "one", "2031-02-31T00:00:00.000000000Z none", ""]
+    assert [line.time for line in lines] == [0, *[nanoseconds(OWN.decode().strip())] * 3]
+
+
+def test_what_the_engine_itself_says_in_a_log_is_a_line_at_the_time_of_the_one_before():
+    said = b"Error grabbing logs: unexpected EOF\n"
+    whole = frame(b"one\n", 5) + b"\x03\x00\x00\x00" + len(said).to_bytes(4, "big") + said
+    lines = LogReader().feed(whole)
+    assert [line.text for line in lines] == ["one", "Error grabbing logs: unexpected EOF"]
+    assert [line.time % SECOND for line in lines] == [5, 5]
+    reader = LogReader()
+    reader.feed(frame(b"zero\n", 4))
+    reader.skip(whole)
+    assert (reader.untold, reader.position) == (Untold(2), lines[-1].position)
+
+
 def test_what_is_no_log_stream_is_refused():
     with pytest.raises(ValueError, match="not framed"):
         LogReader().feed(b"plain text from a terminal\r\n")

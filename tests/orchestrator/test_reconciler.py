@@ -325,7 +325,7 @@ async def test_what_somebody_removed_is_asked_for_once_and_the_second_time_left(
         await place.containers.start(ContainerSpec(INSTANCE, tool.id, tool.release.id, IMAGE))
         await place.looked_over()
         place.engine.discard(place.container())
-        await place.shows(tool, "It was removed by hand, again")
+        await place.shows(tool, "It was removed by hand after it had been started again")
         await place.looked_over()
         assert not await place.asked(tool)
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from services.orchestrator.adapters.kept import as_yaml, read_kept, write_kept
 from services.orchestrator.adapters.plugins import find_plugin
 from services.orchestrator.domain.builds import BuildLog
+from services.orchestrator.domain.failures import EngineError
 from services.orchestrator.domain.stacks import commands
 from tests.support.compose import compose_config
 
@@ -119,8 +120,13 @@ def test_complaints_name_services_and_paths_as_the_author_knows_them():
         "The stack could not be started: dependency failed to start: container my-db is unhealthy."
     )
     missing = commands.run_failure("started", 1, ["Error response from daemon: No such image: some:1"])
+    assert isinstance(missing, EngineError)
     assert (missing.code, missing.status) == ("image_missing", 404)
     assert "no image some:1: build the tool again" in missing.message
+    full = ["Error response from daemon: write /var/lib/docker/x: no space left on device"]
+    for failure in (commands.run_failure("started", 1, full), commands.pull_failure(1, full)):
+        assert (failure.code, failure.detail) == ("disk_full", {"log": full})
+        assert "write /var/lib/docker/x: no space left on device: free some space" in failure.message
     pulled = commands.pull_failure(18, [" b Error x", " a Error x", "Error response from daemon: x"])
     assert pulled.message.startswith("The image of a and of b could not be pulled: x: check its name")
     assert (

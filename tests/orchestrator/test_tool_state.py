@@ -1,4 +1,5 @@
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -53,6 +54,22 @@ def test_a_one_shot_that_ended_badly_is_not_healthy():
         "degraded",
         "migrate ended with exit code 2.",
     )
+
+
+def test_what_dies_again_and_again_is_not_running_while_it_happens_to_be_up():
+    now = datetime(2026, 3, 1, 12, tzinfo=UTC)
+    up = replace(UP, restarts=5, started_at=now - timedelta(seconds=20))
+    assert tool_state("running", [up], seen_at=now) == (
+        "degraded",
+        "app was started again 5 times, last less than a minute ago: its log says why.",
+    )
+    for steady in (
+        replace(up, restarts=4),
+        replace(up, started_at=now - timedelta(seconds=60)),
+        replace(up, started_at=None),
+        replace(up, job=True),
+    ):
+        assert tool_state("running", [steady], seen_at=now) == ("running", None)
 
 
 def test_a_container_killed_by_hand_is_a_failure_that_names_how_it_ended():

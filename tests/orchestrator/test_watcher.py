@@ -15,9 +15,10 @@ from libs.contracts.engines import EngineConnected, EngineLost, ToolObserved
 from libs.contracts.envelope import Message
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.subjects import ENGINE, TOOL_ENGINE
-from libs.contracts.tools import Tool, ToolRecorded
+from libs.contracts.tools import Tool, ToolRecorded, ToolState
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.states import States
+from services.orchestrator.domain import saying
 from services.orchestrator.domain.specs import ContainerSpec
 from services.orchestrator.reconciler import Reconciler
 from services.orchestrator.watcher import Watcher
@@ -45,9 +46,38 @@ class Watched:
     async def said_of_the_engine(self) -> list[type]:
         return [type(each) for each in await self.said(ENGINE.filter())]
 
-    async def said_of_the_tool(self) -> list[ToolObserved]:
-        heard = await self.said(TOOL_ENGINE.build({"tool": self.tool.id}))
+    async def said_of_the_tool(self, tool: Tool | None = None) -> list[ToolObserved]:
+        heard = await self.said(TOOL_ENGINE.build({"tool": (tool or self.tool).id}))
         return [each for each in heard if isinstance(each, ToolObserved)]
+
+    async def runs(self, tool: Tool | None = None) -> FakeContainer:
+        about = tool or self.tool
+        placed = await self.watcher.containers.start(ContainerSpec(INSTANCE, about.id, about.release.id, IMAGE))
+
+        async def told() -> bool:
+            return any(each.action == "start" for each in await self.said_of_the_tool(about))
+
+        await eventually(told, "its start is told")
+        return next(each for each in self.engine.containers if each.id == placed.container_id)
+
+    async def flaps(self, container: FakeContainer, times: int) -> None:
+        """Its health goes back and forth, and each change is seen by itself; the last one says unhealthy."""
+        for left in reversed(range(times)):
+            looked = self.engine.calls.count("observe")
+            container.health = "healthy" if left % 2 else "unhealthy"
+            self.engine.happened(container, "health_status")
+            await eventually(lambda looked=looked: self.engine.calls.count("observe") > looked, "it is looked at")
+
+    async def told_last(self, health: str) -> None:
+        async def told() -> bool:
+            last = (await self.said_of_the_tool())[-1]
+            return [each.health for each in last.services] == [health]
+
+        await eventually(told, f"it is told that it is {health}")
+
+    async def record(self, tool: Tool, fence: int) -> None:
+        recorded = ToolRecorded(tool=tool.id, fence=fence, operation="op-" + "a" * 26, state=tool)
+        await self.bus.publish(STATES, recorded)
 
 
 @asynccontextmanager
@@ -161,3 +191,59 @@ async def test_of_a_container_that_may_be_somebody_s_nothing_is_said_and_the_too
         it.engine.end(it.engine.of(INSTANCE)[0], 1)
         await eventually(lambda: told("die"), "its own end is told")
         assert not await told("oom")
+
+
+async def test_a_tool_that_goes_back_and_forth_by_itself_is_told_of_so_often_and_no_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever reads finds what neighbours did: what all tools say is kept in one place, and has an end."""
+    monkeypatch.setattr(saying, "EVERY", 3600.0)
+    async with watched() as it:
+        container = await it.runs()
+        first = len(await it.said_of_the_tool())
+        await it.flaps(container, saying.AT_ONCE - first)
+        await it.told_last("unhealthy")
+        told = len(await it.said_of_the_tool())
+        assert told > saying.AT_ONCE - 5, "the first changes are told at once"
+        await it.flaps(container, 3 * saying.AT_ONCE)
+        assert len(await it.said_of_the_tool()) <= saying.AT_ONCE + first
+
+        mill = tool("mill-abcdef", "mill")
+        await it.record(mill, 1)
+        await it.runs(mill)
+
+
+async def test_of_a_tool_that_goes_back_and_forth_the_newest_state_is_told_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saying, "AT_ONCE", 3)
+    monkeypatch.setattr(saying, "FOR_EACH", 0)
+    monkeypatch.setattr(saying, "EVERY", 2.0)
+    async with watched() as it:
+        container = await it.runs()
+        await it.flaps(container, 9)
+        await it.told_last("unhealthy")
+        await it.flaps(container, 6)
+        container.health = "healthy"
+        it.engine.happened(container, "health_status")
+        await it.told_last("healthy")
+
+
+async def test_what_an_operation_or_a_person_did_is_told_at_once_also_of_a_tool_that_goes_back_and_forth(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(saying, "EVERY", 3600.0)
+    async with watched() as it:
+        running = it.tool.model_copy(update={"state": ToolState.RUNNING, "desired": "running"})
+        await it.record(running, 2)
+        container = await it.runs()
+        await it.flaps(container, 2 * saying.AT_ONCE)
+        container.health = "healthy"
+        await it.record(running, 3)
+        await it.told_last("healthy")
+        it.engine.kill(container)
+
+        async def told() -> bool:
+            return (await it.said_of_the_tool())[-1].by_hand == (container.id,)
+
+        await eventually(told, "it is told who ended it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from functools import partial
 from pathlib import Path
@@ -40,13 +41,33 @@ def is_back(platform: ContainedPlatform, server: str, before: Mapping[str, Any])
     return state["StartedAt"] != before["StartedAt"] and state["Health"]["Status"] == "healthy"
 
 
+async def test_a_cluster_that_lost_its_majority_is_brought_back_together_with_what_stands_on_it(
+    three: ContainedPlatform,
+) -> None:
+    """Whoever kills a container by hand has the engine leave it; what is left is unhealthy by then, servers and all."""
+    ids = [three.inspect(service)["Id"] for service in (*NATS_SERVERS[1:], "gateway")]
+    assert run(["docker", "kill", *ids], three.environment).returncode == 0
+    for left in (NATS_SERVERS[0], "installer", "orchestrator", "status"):
+        await until(partial(is_unhealthy, three, left), f"{left} is unhealthy", 120)
+    await three.up()
+    name = fresh("lathe")
+    await succeeded(three, await three.api.install(name, three.forge.tool("web", web()), start=True))
+
+
+def is_unhealthy(platform: ContainedPlatform, service: str) -> bool:
+    return platform.inspect(service)["State"]["Health"]["Status"] == "unhealthy"
+
+
 def test_the_number_of_servers_is_not_changed_where_that_would_lose_what_they_keep(three: ContainedPlatform) -> None:
-    before = (three.data / "nats" / "server.json").read_text()
-    argv = ["docker", "compose", "--env-file", str(three.env_file), "run", "--rm", "--no-deps", "setup"]
+    """And what runs is not touched by the try."""
+    config = (three.data / "nats" / "server.json").read_text()
+    running = three.compose("ps", "--quiet")
+    argv = [sys.executable, "-m", "deploy.platform", "up", "--env-file", str(three.env_file)]
     done = run(argv, {**three.environment, "MACHETE_NATS_SERVERS": "1"})
     assert done.returncode == 1
     assert "was made by 3 of its servers, and MACHETE_NATS_SERVERS=1 would lose it" in done.stderr
-    assert (three.data / "nats" / "server.json").read_text() == before
+    assert (three.data / "nats" / "server.json").read_text() == config
+    assert three.compose("ps", "--quiet") == running
 
 
 @pytest.mark.parametrize("first", [1, 3])

@@ -13,6 +13,7 @@ import httpx
 import nats
 import pytest
 
+from libs.runtime.bus.connection import close
 from tests.support.platform_api import Api
 from tests.support.platform_checks import fresh
 from tests.support.platform_containers import SERVERS, SERVICES, ContainedPlatform, free_ports, run
@@ -161,4 +162,4 @@ async def test_an_agent_asks_over_the_published_nats_port(platform: ContainedPla
         answer = await connection.request(f"machete.agent.v1.{agent}.tools.list", b"{}", timeout=10)
         assert "tools" in json.loads(answer.data)
     finally:
-        await connection.close()
+        await close(connection)

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from libs.runtime import loopback, nats_credentials
+from libs.runtime.bus.connection import close
 from libs.runtime.datalock import DataHeld
 from libs.runtime.embedded import EmbeddedNats
 from tests.support.nats_server import EVERYTHING, NATS_VERSIONS, embedded_client, nats_binaries
@@ -81,7 +82,7 @@ class EmbeddedLogin:
         return self._client
 
     async def __aexit__(self, *_: object) -> None:
-        await self._client.close()
+        await close(self._client)
 
 
 async def test_kill_9_of_the_platform_leaves_no_server(tmp_path: Path, version: str, mark: str):

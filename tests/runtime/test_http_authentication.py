@@ -204,6 +204,14 @@ async def test_a_browser_shows_its_token_as_a_subprotocol_which_is_echoed(platfo
     assert (said, agreed) == ("user:admin ", f"machete.bearer.{TOKEN}")
 
 
+async def test_what_a_browser_sends_along_from_another_page_does_not_hide_the_token(platform: Served) -> None:
+    typed = {"Authorization": "Basic " + base64.b64encode(b"me:mistyped").decode()}
+    assert await greeting(platform.port, [f"machete.bearer.{TOKEN}"], typed) == (
+        "user:admin ",
+        f"machete.bearer.{TOKEN}",
+    )
+
+
 async def test_a_browser_that_offers_ours_too_gets_its_token_not_back(platform: Served) -> None:
     said, agreed = await greeting(platform.port, [f"machete.bearer.{TOKEN}", "machete.v1"])
     assert (said, agreed) == ("user:admin machete.v1", "machete.v1")
@@ -216,12 +224,15 @@ async def test_the_services_own_choice_of_subprotocol_stands(platform: Served) -
 
 
 @pytest.mark.parametrize(("path", "status"), [("missing", 404), ("nothing", 404), ("broken", 500)])
-async def test_a_websocket_that_cannot_be_is_told_why(platform: Served, path: str, status: int) -> None:
+async def test_a_websocket_that_cannot_be_is_told_why(
+    platform: Served, path: str, status: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(InvalidStatus) as refused:
         async with connect(f"ws://127.0.0.1:{platform.port}/api/v1/{path}", additional_headers=BEARER):
             pass
     assert refused.value.response.status_code == status
     assert b"/problems/" in (refused.value.response.body or b"")
+    assert "handshake" not in "".join(capfd.readouterr()), "an answer is no mistake"
 
 
 async def test_a_websocket_is_closed_with_a_word_when_the_platform_stops(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ async def test_a_problem_from_the_bus_keeps_its_code_and_detail(front: Served) -
         ({"git_url": None}, "git_url", "null", "a text"),
         ({"git_url": ["a"]}, "git_url", "a list", "a text"),
         ({"git_url": "u", "kind": "vm"}, "kind", "vm", "'container' or 'stack'"),
-        ({"git_url": "u", "name": "a;id"}, "name", "a;id", "String should match pattern '^[a-z0-9-]+$'"),
+        ({"git_url": "u", "name": "a;id"}, "name", "a;id", "a text that matches ^[a-z0-9-]+$"),
         (
             {"git_url": "u", "nmae": "x"},
             "nmae",

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import resource
 import signal
 import socket
 import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,6 +96,21 @@ async def test_a_request_in_flight_is_answered_after_the_signal(tmp_path: Path) 
         running.process.send_signal(signal.SIGTERM)
         assert (await asking).json() == "done"
         assert (await running.ends())[0] == 0
+
+
+async def test_more_connections_than_a_shell_allows_keep_nobody_out(tmp_path: Path) -> None:
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with AsyncExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (256, most))
+        try:
+            running = await stack.enter_async_context(program(FAKE, "well", data=tmp_path))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
+        await ready(running)
+        for _ in range(300):
+            stack.enter_context(socket.create_connection(("127.0.0.1", running.port), timeout=PATIENCE))
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.port}") as client:
+            await until_healthy(client)
 
 
 async def test_a_second_signal_waits_for_nothing(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.js.errors import APIError
 
 from libs.contracts.envelope import envelop
 from libs.contracts.logs import LogChunk
@@ -23,7 +25,7 @@ from libs.runtime.bus.logs import LogWriter
 from services.status import history
 from services.status.domain import silence
 from services.status.history import history_of
-from services.status.lines import last_lines, tool_log
+from services.status.lines import Printer, last_lines, tool_log
 from tests.status.service import Running, chunk, printed, status_service, texts
 from tests.status.stories import Operation, tool
 from tests.support.nats_server import NATS_VERSIONS
@@ -45,10 +47,21 @@ async def status(stage: Stage, tmp_path: Path) -> AsyncGenerator[Running]:
         yield running
 
 
-async def lines(bus: Bus, tail: int | None, service: str | None = None) -> list[dict[str, Any]]:
+async def lines(
+    bus: Bus, tail: int | None, service: str | None = None, since: datetime | None = None
+) -> list[dict[str, Any]]:
     """As they are printed."""
-    printed = [piece async for piece in await tool_log(bus, TOOL, service=service, follow=False, tail=tail)]
-    return [json.loads(line) for line in b"".join(printed).splitlines()]
+    told = await tool_log(bus, TOOL, asyncio.Lock(), service=service, follow=False, tail=tail, since=since)
+    return [json.loads(line) for line in b"".join([piece async for piece in told]).splitlines()]
+
+
+def printed_of(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without what is told of lines that are missing."""
+    return [line for line in found if "missed" not in line]
+
+
+def time_of(line: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(line["time"])
 
 
 async def store(stage: Stage, chunks: Sequence[LogChunk]) -> None:
@@ -105,6 +118,40 @@ async def test_the_last_lines_of_a_long_history_are_found_without_reading_it(sta
         assert read < 2 * history.TOO_MANY * least, f"{read} bytes read of {service}, where {least} are needed"
 
 
+@pytest.mark.parametrize("seed", range(2))
+async def test_what_was_printed_since_a_moment_is_what_is_as_late_of_the_whole(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Wherever the moment is, before all and after all included; with holes between what is kept."""
+    monkeypatch.setattr(history, "AHEAD", timedelta(0))
+    bus, dice = await stage.bus("status"), random.Random(seed)
+    for _ in range(4):
+        await store(stage, mixed(seed))
+    for sequence in dice.sample(range(1, 800), 60):
+        with suppress(APIError):  # another one of them is there no more
+            await stage.witness.jetstream.delete_msg(LOGS.name, sequence)
+    whole = printed_of(await lines(bus, None))
+    moments = [time_of(whole[0]) - timedelta(days=1), datetime.now(UTC), *map(time_of, dice.sample(whole, 12))]
+    for moment in moments:
+        for tail in (None, 50):
+            late = [line for line in whole[-(tail or len(whole)) :] if time_of(line) >= moment]
+            assert printed_of(await lines(bus, tail, since=moment)) == late
+
+
+async def test_what_was_printed_of_late_is_found_without_reading_the_rest(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "AHEAD", timedelta(0))
+    bus = await stage.bus("status")
+    await store(stage, [chunk(TOOL, "web", 400 * number, 400) for number in range(300)])
+    moment = datetime.now(UTC)
+    await store(stage, [chunk(TOOL, "web", 120_000, 3)])
+    before = bus.nats.stats["in_bytes"]
+    assert [line["text"] for line in await lines(bus, None, since=moment)] == [f"web {120_000 + n}" for n in range(3)]
+    one, read = 400 * 80, bus.nats.stats["in_bytes"] - before
+    assert read < 20 * one, f"{read} bytes read, where a chunk of the 300 has {one}"
+
+
 async def test_a_tail_is_found_over_an_outage(stage: Stage) -> None:
     bus = await stage.bus("status")
     await store(stage, [chunk(TOOL, "web", number) for number in range(800)])
@@ -128,10 +175,34 @@ async def test_lines_that_cannot_be_read_are_told_as_such_and_counted(stage: Sta
     for tail in (None, 9):
         found = await lines(bus, tail)
         assert [(each["text"], each["missed"]) for each in found if "missed" in each] == [
-            ("[4 lines cannot be read, or are no longer kept]", 4),
-            ("[3 lines are no longer kept]", 3),
-            ("[1 lines are no longer kept]", 1),
+            ("[4 lines cannot be read, came faster than they could be kept, or are no longer kept]", 4),
+            ("[3 lines came faster than they could be kept, or are no longer kept]", 3),
+            ("[1 lines came faster than they could be kept, or are no longer kept]", 1),
         ]
+
+
+async def test_many_who_read_logs_leave_everybody_else_his_turn_after_each_chunk() -> None:
+    readers, chunks = 50, 20
+    turns, others = asyncio.Lock(), 0
+    said = [chunk(TOOL, "web", number) for number in range(chunks)]
+    kept = [Kept(number + 1, each.subject, envelop(each, "test").encode()) for number, each in enumerate(said)]
+
+    async def read_it() -> int:
+        printer = Printer(turns, with_service=True)
+        return sum([len((await printer.print(each)).splitlines()) for each in kept])
+
+    async def be_somebody_else() -> None:
+        nonlocal others
+        while True:
+            await asyncio.sleep(0)
+            others += 1
+
+    somebody = asyncio.create_task(be_somebody_else())
+    try:
+        assert await asyncio.gather(*(read_it() for _ in range(readers))) == [chunks] * readers
+    finally:
+        somebody.cancel()
+    assert others >= readers * chunks
 
 
 async def test_the_end_of_a_followed_log_is_asked_for_until_it_is_known(
@@ -153,7 +224,7 @@ async def test_the_end_of_a_followed_log_is_asked_for_until_it_is_known(
     monkeypatch.setattr(bus, "last", last_after_a_while)
     monkeypatch.setattr(silence, "ENOUGH", 0.0)
     async with asyncio.timeout(WITHIN):
-        printing = await tool_log(bus, TOOL, follow=True, tail=0, gone=gone)
+        printing = await tool_log(bus, TOOL, asyncio.Lock(), follow=True, tail=0, gone=gone)
         found = b"".join([piece async for piece in printing])
     assert [json.loads(line)["text"] for line in found.splitlines()] == ["web 1"]
 
@@ -204,8 +275,8 @@ async def test_a_live_connection_is_told_of_lines_that_cannot_be_read(status: Ru
         frames = await live.frames(6)
     gaps = [(frame["gap"]["reason"], frame["gap"]["missed"]) for frame in frames if "gap" in frame]
     assert gaps == [
-        ("these lines cannot be read, or are no longer kept", 3),
-        ("these lines are no longer kept", 1),
+        ("these lines cannot be read, came faster than they could be kept, or are no longer kept", 3),
+        ("these lines came faster than they could be kept, or are no longer kept", 1),
     ]
 
 
@@ -242,7 +313,7 @@ async def test_who_follows_a_flood_is_told_exactly_how_many_lines_made_way(stage
     bus = await stage.bus("status")
     writer = LogWriter(stage.witness, TOOL, "web", exclusive=True)
     await flooded(stage, writer, 0, 1)
-    following = await tool_log(bus, TOOL, follow=True, tail=None)
+    following = await tool_log(bus, TOOL, asyncio.Lock(), follow=True, tail=None)
     async with aclosing(following):
         found = [json.loads(line) for line in (await anext(following)).splitlines()]
         total = await flooded(stage, writer, 5, 150)

@@ -67,7 +67,7 @@ async def test_the_log_of_an_operation_is_all_that_it_printed(status: Running) -
     await status.say(printed(install, 0, 3), printed(install, 3, 2), chunk(install.tool, "main", 0))
     lines = await get(status, log_of(install))
     assert texts(lines) == [f"{install.id} {number}" for number in range(5)]
-    assert set(lines[0]) == {"time", "text"}
+    assert set(lines[0]) == {"number", "time", "text"}
     await status.say(install.succeeded(fence, tool("kept")))
     assert await get(status, log_of(install)) == lines
 
@@ -122,7 +122,29 @@ async def test_lines_that_are_no_longer_kept_are_told_and_counted(status: Runnin
     await status.say(printed(install, 9), printed(install, 12))
     lines = await get(status, log_of(install))
     assert [line.get("missed") for line in lines] == [9, None, 2, None]
-    assert lines[0]["text"] == "[9 lines are no longer kept]"
+    assert lines[0]["text"] == "[9 lines came faster than they could be kept, or are no longer kept]"
+
+
+async def test_lines_since_a_moment_come_alone_and_a_moment_names_its_zone(status: Running) -> None:
+    install = await installed(status, "timed")
+    await status.say(chunk(install.tool, "main", 0, 2))
+    await asyncio.sleep(0.01)
+    moment = datetime.now(UTC)
+    await status.say(chunk(install.tool, "main", 2, 2))
+    address = "/api/v1/tools/timed/logs"
+    assert texts(await get(status, address, since=moment.isoformat())) == ["main 2", "main 3"]
+    assert texts(await get(status, address, since=moment.isoformat(), tail=1)) == ["main 3"]
+    async with status.followed(address, since=moment.isoformat()) as lines:
+        assert texts([await lines.next(), await lines.next()]) == ["main 2", "main 3"]
+        await status.say(chunk(install.tool, "main", 4))
+        assert (await lines.next())["text"] == "main 4"
+    for early, late in (("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59"), ("0", "99999999999999")):
+        assert len(await get(status, address, since=early)) == 5
+        assert await get(status, address, since=late) == []
+    for wrong in ("yesterday", "2026-01-31T12:00:00", "12:00"):
+        refused = await status.http.client.get(address, params={"since": wrong})
+        said = f'since: found "{wrong}", allowed is a time and its zone, such as 2026-01-31T12:00:00Z'
+        assert (refused.status_code, refused.json()["detail"]) == (422, said)
 
 
 async def test_a_tools_lines_come_with_their_service_and_without_its_operations(status: Running) -> None:

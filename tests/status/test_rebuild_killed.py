@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.exc import DBAPIError
 
 from libs.contracts.queries import ListTools
 from libs.contracts.views import Page, RebuildView
 from libs.runtime.bus.connection import Bus
-from services.status.adapters.databases import Database, File, Server
-from tests.status.rebuilds import begun, dumped, ended, execute, looked_at, nothing_is_kept_twice, tell
+from services.status.adapters.databases import Database, File, Opened, Server, is_locked
+from services.status.adapters.rebuilds import rebuild_of
+from services.status.domain.entries import RebuildEntry
+from tests.status.rebuilds import begun, dumped, ended, execute, nothing_is_kept_twice, tell
 from tests.status.test_rebuild import history
 from tests.status.test_replicas import ENDED_BADLY, PROCESSES_START_WITHIN, Asker, Replica, replicas
 from tests.support.stage import Stage, eventually, staged
@@ -37,24 +40,47 @@ async def filled(stage: Stage, gateway: Bus, database: Database) -> None:
         return await Asker(gateway).ask(ListTools(limit=1, position=position)) is not None
 
     await eventually(shown, "all of it is shown", PROCESSES_START_WITHIN)
+    spoil(database)
+
+
+def spoil(database: Database) -> None:
     execute(database, "UPDATE tools SET name = 'wrong' WHERE name = 'tool0001'")
 
 
 async def in_the_middle(stack: AsyncExitStack, gateway: Bus, database: Database) -> RebuildView:
-    """One that has come some way, and can come no further as long as the stack holds the tables."""
-    rebuild = await begun(gateway)
-    while True:
-        seen = await looked_at(gateway, rebuild)
-        assert seen is None or seen.state == "running", "it was over too soon to be cut off"
-        if seen is not None and seen.position > 0:
-            break
+    """One that has come some way, and can come no further as long as the stack holds the tables.
+
+    How far it is shows only once they are held; of those that were over by then another is begun.
+    """
     opened = database.open()
     stack.callback(opened.close)
-    connection = stack.enter_context(opened.changing.begin())
-    if isinstance(database, Server):
-        connection.execute(text("SET LOCAL lock_timeout = '5s'"))
-        connection.execute(text("SELECT * FROM rebuild FOR UPDATE"))
-    return rebuild
+    rebuild = await begun(gateway)
+    async with asyncio.timeout(120):
+        while True:
+            with ExitStack() as held:
+                entry = entry_held(held, opened, database)
+                if entry is not None and entry.state == "running" and entry.position > 0:
+                    stack.push(held.pop_all())
+                    return rebuild
+            if entry is not None and entry.state != "running":
+                assert entry.state == "succeeded", entry.reason
+                spoil(database)
+                rebuild = await begun(gateway)
+            await asyncio.sleep(0.002)
+
+
+def entry_held(held: ExitStack, opened: Opened, database: Database) -> RebuildEntry | None:
+    """The last rebuild as it stands, and stands still as long as the stack is there; None when it cannot be had now."""
+    try:
+        connection = held.enter_context(opened.changing.begin())
+        if isinstance(database, Server):
+            connection.execute(text("SET LOCAL lock_timeout = '5s'"))
+        found = rebuild_of(connection, locked=True)
+    except DBAPIError as problem:
+        if not is_locked(problem):
+            raise
+        return None
+    return None if found is None else found.entry
 
 
 async def right_in_the_end(gateway: Bus, database: Database, rebuild: RebuildView) -> None:
@@ -116,5 +142,5 @@ async def test_another_replica_takes_over_from_one_that_was_killed_or_froze(
                 worker.wake()
                 await asyncio.sleep(1.0)  # for whatever harm it would do
                 await right_in_the_end(gateway, database, rebuild)
-                execute(database, "UPDATE tools SET name = 'wrong' WHERE name = 'tool0001'")
+                spoil(database)
         assert ENDED_BADLY not in both[0].said + both[1].said

@@ -21,7 +21,7 @@ from libs.contracts.views import Page
 from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
 from services.status.adapters.databases import IDLE_LIMIT
 from tests.status.stories import Operation, tool
-from tests.support.processes import state_of
+from tests.support.processes import freeze, state_of
 from tests.support.stage import Stage, eventually, staged
 
 ENDED_BADLY = "Traceback"
@@ -66,7 +66,7 @@ class Replica:
         await asyncio.to_thread(self.process.wait, 20)
 
     def freeze(self) -> None:
-        self.send(signal.SIGSTOP)
+        freeze(self.process.pid)
 
     def wake(self) -> None:
         self.send(signal.SIGCONT)

@@ -29,9 +29,10 @@ from nats.aio.client import Client
 
 from libs.contracts.permissions import Permissions
 from libs.runtime import loopback, nats_binary
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connection import close, servers_of
 from libs.runtime.embedded import LAUNCHER, EmbeddedNats
 from libs.runtime.nats_config import GIB, Cluster, NatsUser, ServerSettings, render
+from tests.support.processes import freeze
 
 OLDEST = Path(sys.prefix, "nats-2.10", "bin", "nats-server")
 NATS_VERSIONS = ("2.10", "newest")
@@ -110,7 +111,7 @@ class NatsServer:
         await self._end(signal.SIGTERM)
 
     def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
+        freeze(self.pid)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
@@ -298,7 +299,7 @@ async def embedded_client(server: EmbeddedNats, user: str = "test") -> AsyncGene
     try:
         yield connection
     finally:
-        await connection.close()
+        await close(connection)
 
 
 async def unheard(_: Exception) -> None:

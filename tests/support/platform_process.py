@@ -15,7 +15,7 @@ from typing import Any
 
 from libs.runtime.embedded import LAUNCHER
 from tests.support.platform_waiting import until
-from tests.support.processes import state_of
+from tests.support.processes import freeze, state_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -102,8 +102,7 @@ class Process:
         await asyncio.to_thread(self._process.wait, 30)
 
     async def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-        await until(lambda: state_of(self.pid) == "T", f"{self.name} is paused")
+        await asyncio.to_thread(freeze, self.pid)
 
     def wake(self) -> None:
         os.kill(self.pid, signal.SIGCONT)

@@ -47,6 +47,11 @@ def exits(code: int = 3) -> Files:
     return _tool(f"echo this is why; exit {code}")
 
 
+def dies_after(seconds: float) -> Files:
+    """Serves for so long."""
+    return _tool(f"httpd -p 8080 -h /www; sleep {seconds}; echo this is why; exit 7")
+
+
 def never_ready(patience: float = 1.5) -> Files:
     return _tool("echo here but silent; sleep 1000 & wait $!", readiness_timeout=patience)
 

@@ -33,7 +33,7 @@ from psycopg import sql
 
 from deploy.setup import postgres as postgres_setup
 from libs.runtime import loopback
-from tests.support.processes import state_of
+from tests.support.processes import freeze, state_of
 
 USER = "machete"
 SUPERUSER = "postgres"
@@ -157,7 +157,7 @@ class PostgresServer:
 
     def pause(self) -> None:
         """Connections stand, and nothing is answered."""
-        _send(signal.SIGSTOP, self._processes())
+        freeze(*(each.pid for each in self._processes()))
 
     def resume(self) -> None:
         _send(signal.SIGCONT, self._processes())

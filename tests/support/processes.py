@@ -2,8 +2,10 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 MARK = "MACHETE_TEST_MARK"
@@ -30,6 +32,26 @@ def state_of(pid: int) -> str | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return stat.rpartition(")")[2].split()[0]
+
+
+def freeze(*pids: int) -> None:
+    """Returns when each of all their threads stands: on a busy machine they go on for a while after the signal."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+    give_up = time.monotonic() + 10
+    while not all(_stands(pid) for pid in pids):
+        assert time.monotonic() < give_up, f"not all of {pids} stand"
+        time.sleep(0.001)
+
+
+def _stands(pid: int) -> bool:
+    """Or is gone."""
+    try:
+        states = [stat.read_text().rpartition(")")[2].split()[0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return state_of(pid) is None
+    return set(states) <= set("TZX")
 
 
 def zombies_of(parent: int) -> list[int]:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
+from libs.runtime.bus.connection import close
 from tests.support.nats_server import NatsServers
 
 REFUSAL = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"')
@@ -54,4 +55,4 @@ async def speaking(server: NatsServers, user: str) -> AsyncGenerator[Voice]:
     try:
         yield voice
     finally:
-        await voice.client.close()
+        await close(voice.client)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -34,6 +34,7 @@ from libs.contracts.streams import Stream
 from libs.contracts.subjects import QUERY
 from libs.runtime import metrics, tracing
 from libs.runtime.bus.replies import Replies
+from libs.runtime.cancellation import told_to_end
 
 log = structlog.get_logger(__name__)
 
@@ -226,7 +227,7 @@ class Bus:
     async def at(self, stream: Stream, sequence: int) -> Kept | None:
         return await self._get(stream, {"seq": sequence})
 
-    async def ask_jetstream(self, what: str, wanted: dict[str, object]) -> dict[str, Any]:
+    async def ask_jetstream(self, what: str, wanted: Mapping[str, object]) -> dict[str, Any]:
         """The answer of JetStream's API to one request, e.g. of `STREAM.PURGE.LOGS`; asked once.
 
         Raises `APIError` for a refusal, and nats-py's `TimeoutError` or `NoRespondersError` where nobody answers.
@@ -412,20 +413,22 @@ async def connect(
     finally:
         leaving = True
         metrics.nats_connected.remove(*line)
-        await _close(connection)
+        await close(connection)
 
 
-async def _close(connection: Client) -> None:
+async def close(connection: Client) -> None:
+    """Whatever state it is in: who leaves does not care what nats-py was about to do."""
     try:
         async with asyncio.timeout(5):
             await connection.close()
-    except (NatsError, TimeoutError, OSError, RuntimeError) as problem:  # RuntimeError: see projection._leave
-        log.warning("nats did not close cleanly", problem=repr(problem))
+    except (NatsError, TimeoutError, OSError, RuntimeError) as problem:
+        # RuntimeError: uvloop's, where what is still to be said finds the line closed.
+        log.debug("nats did not close cleanly", problem=repr(problem))
     except asyncio.CancelledError as problem:
         # What nats-py waits for others wait for as well, and who cancels one of them cancels all.
-        if (task := asyncio.current_task()) is None or task.cancelling():
+        if told_to_end():
             raise
-        log.warning("nats did not close cleanly", problem=repr(problem))
+        log.debug("nats did not close cleanly", problem=repr(problem))
 
 
 def _answer(reply: bytes) -> dict[str, Any]:

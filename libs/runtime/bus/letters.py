@@ -26,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 # Longer than a gateway takes from the command to its record, over an outage of NATS too.
 ACCEPTED_WITHIN = 5.0
+LOOK_AGAIN = 0.2
+BURIED_AT_ONCE = 16
 
 
 async def keep(
@@ -51,38 +53,62 @@ async def keep(
     return letter
 
 
-async def bury(bus: Bus, records: Records, delivery: Delivery, reason: str) -> None:
-    """Keeps an undecodable command, ends its operation visibly if it names one, and takes it off the queue."""
-    async with delivery.held():
-        letter = await keep(bus, COMMANDS, delivery, reason)
+class Burial:
+    """Keeps commands that cannot be read, ends their operations visibly where they name one, takes them off the queue.
+
+    A few at once, and without heartbeats where it is done at once: however many there are, those of what is worked on
+    are in time. What comes again meanwhile is the caller's to recognise.
+    """
+
+    def __init__(self, bus: Bus, records: Records) -> None:
+        self._bus = bus
+        self._records = records
+        self._places = asyncio.Semaphore(BURIED_AT_ONCE)
+
+    async def bury(self, delivery: Delivery, reason: str) -> None:
+        async with self._places:
+            letter = await keep(self._bus, COMMANDS, delivery, reason)
         if letter.operation is not None and is_tool_id(letter.tool):
-            await _fail(records, letter, letter.operation)
-    await delivery.term()
+            await self._fail(letter, letter.operation, delivery)
+        async with self._places:
+            await delivery.term()
 
-
-async def _fail(records: Records, letter: DeadLetter, operation: str) -> None:
-    clock = asyncio.get_running_loop()
-    give_up = clock.time() + ACCEPTED_WITHIN
-    while True:
-        record = await records.read(letter.tool, operation)
-        if record.ended is not None or record.starts:
-            return  # who has begun could read its command: this is another message that only says the same name
-        if record.accepted is None and clock.time() < give_up:
-            await asyncio.sleep(0.1)  # the gateway is about to write it, and a record without it has no beginning
-            continue
-        failed = OperationFailed(
-            operation=operation,
-            tool=letter.tool,
-            fence=record.fence,
-            effect="none",
-            ended_at=datetime.now(UTC),
-            error=Problem(code="undecodable", message=f"The command could not be read: {letter.reason}"),
-        )
-        try:
-            await records.append(record, failed)
+    async def _fail(self, letter: DeadLetter, operation: str, delivery: Delivery) -> None:
+        """At once, where it was accepted; else the gateway is about to say so, and a record must begin with that."""
+        if await self._failed(letter, operation, accepted=True):
             return
-        except Conflict:
-            continue
+        async with delivery.held():
+            for _ in range(int(ACCEPTED_WITHIN / LOOK_AGAIN)):
+                await asyncio.sleep(LOOK_AGAIN)
+                if await self._failed(letter, operation, accepted=True):
+                    return
+            while not await self._failed(letter, operation, accepted=False):
+                log.debug("somebody else wrote into the record", operation=operation)
+
+    async def _failed(self, letter: DeadLetter, operation: str, *, accepted: bool) -> bool:
+        """`accepted`: only if it is. Who has begun could read its command: that is another that says the same name."""
+        async with self._places:
+            record = await self._records.read(letter.tool, operation)
+            if record.ended is not None or record.starts:
+                return True
+            if accepted and record.accepted is None:
+                return False
+            try:
+                await self._records.append(record, _unread(letter, operation, record.fence))
+            except Conflict:
+                return False
+            return True
+
+
+def _unread(letter: DeadLetter, operation: str, fence: int) -> OperationFailed:
+    return OperationFailed(
+        operation=operation,
+        tool=letter.tool,
+        fence=fence,
+        effect="none",
+        ended_at=datetime.now(UTC),
+        error=Problem(code="undecodable", message=f"The command could not be read: {letter.reason}"),
+    )
 
 
 def _tool(subject: str) -> str:

@@ -1,7 +1,8 @@
 """Writing the lines of one source to LOGS, in chunks that a reader can count.
 
 Each chunk is appended expecting the one before it, so two writers of one source never interleave
-unnoticed, and a chunk whose acknowledgement was lost is not stored twice. What waits is bounded: `write` holds its
+unnoticed, and a chunk whose acknowledgement was lost is not stored twice. Where the one before is gone, or what came
+after it is no chunk, nobody else has written: numbers and mark go on. What waits is bounded: `write` holds its
 caller back; `offer` lets go of the oldest lines instead, whose number the next chunk leaves out, so that every reader
 knows exactly how many are missing.
 """
@@ -87,6 +88,7 @@ class LogWriter:
         self._flushing = asyncio.Lock()
         self._trying: _Attempt | None = None
         self._broken: Exception | None = None
+        self._inside: asyncio.Timeout | None = None
         self._next: int | None = None
         self._sequence = 0
         self._full, self._room = asyncio.Event(), asyncio.Event()
@@ -102,16 +104,36 @@ class LogWriter:
         """Whether whoever brings more has to wait."""
         return self._size >= SOFT
 
-    async def position(self) -> Kept | None:
-        """Finds where the source's lines end in the stream; returns the chunk that stands there."""
-        last = await self._bus.last(LOGS, self._subject)
-        chunk = last.message() if last is not None else None
-        if last is None or not isinstance(chunk, LogChunk):
-            self._next, self._sequence = 0, last.sequence if last else 0
+    async def position(self) -> None:
+        """Finds where the source's lines end in the stream."""
+        if await self._read_end(0) is None:
+            self._next = 0
+
+    async def _read_end(self, known: int) -> str | None:
+        """Takes up what is newest, and the newest chunk after sequence `known`; returns its id, None without any."""
+        kept = newest = await self._bus.last(LOGS, self._subject)
+        chunk = None
+        while kept is not None and kept.sequence > known:
+            if isinstance(chunk := kept.message(), LogChunk):
+                break
+            kept = await self._before(kept.sequence, known)
+        self._sequence = newest.sequence if newest else 0
+        if kept is None or not isinstance(chunk, LogChunk):
             return None
-        self._next, self._sequence = chunk.first + len(chunk.lines), last.sequence
-        self.mark = chunk.mark
-        return last
+        self._next, self.mark = chunk.first + len(chunk.lines), chunk.mark
+        return kept.open().id
+
+    async def _before(self, sequence: int, known: int) -> Kept | None:
+        """The source's newest message between both, found by halving: the stream tells only what comes next."""
+        first, end, found = known + 1, sequence, None
+        while first < end:
+            middle = (first + end) // 2
+            kept = await self._bus.next(LOGS, self._subject, middle)
+            if kept is None or kept.sequence >= sequence:
+                end = middle
+            else:
+                first, found = kept.sequence + 1, kept
+        return found
 
     async def write(self, texts: Sequence[str]) -> None:
         """Nothing of it is ever let go of: too much that waits is stored first."""
@@ -199,9 +221,10 @@ class LogWriter:
                 self._sequence = stored.sequence
                 break
             except Conflict:
-                if await self._was_ours(attempt.id):
+                newest = await self._read_end(self._sequence)
+                if newest == attempt.id:
                     break
-                if self._exclusive:
+                if newest is not None and self._exclusive:
                     raise Overtaken(f"{self._tool} {self._source}") from None
         self._next = first + len(attempt.lines)
         self.mark = _mark(attempt)
@@ -213,18 +236,24 @@ class LogWriter:
         data = f'{about[:-1]}, "lines": [{",".join([line.encoded for line in attempt.lines])}]}}'
         return wrapped(LogChunk, self._subject, self._bus.source, attempt.id, datetime.now(UTC), data)
 
-    async def _was_ours(self, id: str) -> bool:
-        """After a conflict: takes up the new end of the source, and tells whether that end is our own chunk."""
-        last = await self.position()
-        return last is not None and last.open().id == id
-
     @asynccontextmanager
     async def writing(self) -> AsyncGenerator[LogWriter]:
-        """Flushes by itself: a full chunk at once, less within `FLUSH_AFTER` seconds, and at the end."""
+        """Flushes by itself: a full chunk at once, less within `FLUSH_AFTER` seconds, and at the end.
+
+        Of an exclusive writer whoever is in here is told as soon as it breaks (`Overtaken`), whatever it waits for.
+        """
         ticking = asyncio.create_task(self._tick())
         try:
-            yield self
+            async with asyncio.timeout(None) as self._inside:
+                yield self
+            if self._broken is not None and self._exclusive:
+                raise self._broken
+        except TimeoutError:
+            if self._broken is not None and self._inside is not None and self._inside.expired():
+                raise self._broken from None
+            raise
         finally:
+            self._inside = None
             ticking.cancel()
             await asyncio.gather(ticking, return_exceptions=True)
             if self._broken is None:
@@ -254,6 +283,8 @@ class LogWriter:
             log.error("writing lines broke", tool=self._tool, source=self._source, exc_info=problem)
         self._broken = problem
         self._room.set()
+        if self._exclusive and self._inside is not None:
+            self._inside.reschedule(0)
 
     async def _until_due(self) -> None:
         self._full.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -23,6 +24,13 @@ from libs.runtime.bus.records import Record, Records
 from libs.runtime.bus.signals import Signals, woken
 from libs.runtime.bus.states import States
 from libs.runtime.bus.timing import Timing
+
+# Seconds. How old what the record said may be when it is acted on. Who takes over from another waits for longer than
+# that: a predecessor that looked in time has begun by then, and is told to stop, or has looked again.
+FRESH = 0.05
+HEAD_START = 2 * FRESH
+# On a line so slow that every answer is late, the last of so many is as good as there is.
+LOOKS = 3
 
 
 class Away(Exception):
@@ -95,15 +103,21 @@ class Operation:
     asked: list[Task] = field(default_factory=list[Task])
 
     async def guard(self) -> None:
-        """Look again before each thing that changes the world: raises `FencedOff` or `CancelSeen`."""
-        record = await self.records.read(self.tool, self.id)
-        match standing(record, self.fence):
-            case Standing.FENCED_OFF:
-                raise FencedOff(self.id)
-            case Standing.CANCELLED if not self.relentless:
-                raise CancelSeen(self.id)
-            case _:
-                return
+        """Look again before each thing that changes the world: raises `FencedOff` or `CancelSeen`.
+
+        An answer that we hear late, held up on its way or by a pause of ours, is asked for again.
+        """
+        for _ in range(LOOKS):
+            asked = time.clock_gettime(time.CLOCK_BOOTTIME)
+            match standing(await self.records.read(self.tool, self.id), self.fence):
+                case Standing.FENCED_OFF:
+                    raise FencedOff(self.id)
+                case Standing.CANCELLED if not self.relentless:
+                    raise CancelSeen(self.id)
+                case _ if time.clock_gettime(time.CLOCK_BOOTTIME) - asked <= FRESH:
+                    return
+                case _:
+                    continue
 
     async def say(self, *lines: str) -> None:
         """Lines for the operation's log."""

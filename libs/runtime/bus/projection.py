@@ -31,7 +31,7 @@ from nats.js.errors import NotFoundError
 
 from libs.contracts.streams import Stream
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept, inbox_prefix, servers_of
+from libs.runtime.bus.connection import Bus, Kept, close, inbox_prefix, servers_of
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
 from libs.runtime.bus.signals import woken
 
@@ -324,10 +324,7 @@ async def _leave(broker: NatsBroker, client: Client) -> None:
     """
     goodbye = asyncio.create_task(broker.stop())
     await asyncio.wait({goodbye}, timeout=LEAVE)
-    try:
-        await client.close()
-    except (RuntimeError, OSError) as problem:  # uvloop's, where what is still to be said finds the line closed
-        log.debug("left with the line gone", problem=repr(problem))
+    await close(client)
     goodbye.cancel()
     (ended,) = await asyncio.gather(goodbye, return_exceptions=True)
     if isinstance(ended, NatsError | asyncio.CancelledError):

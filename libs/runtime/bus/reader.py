@@ -15,14 +15,14 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Generator, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 from nats.js import api
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from libs.contracts.names import random_word
 from libs.contracts.streams import Stream
@@ -120,6 +120,28 @@ async def count_from(bus: Bus, stream: Stream, subjects: Sequence[str], first: i
             await asyncio.sleep(RETRY)
         finally:
             await _dismiss(bus, stream, name)
+
+
+async def first_since(bus: Bus, stream: Stream, moment: datetime, ahead: timedelta, within: tuple[int, int]) -> int:
+    """From this sequence on, all was stored at the moment or later, or not more than `ahead` before.
+
+    `within` are the first and the last sequence to look at; one behind the last is found where there is nothing.
+    Raises what nats-py raises when the server or the stream is not there.
+    """
+    first, last = within
+    while first <= last:
+        middle = (first + last) // 2
+        try:
+            wanted = {"seq": middle, "next_by_subj": ">"}
+            found = (await bus.ask_jetstream(f"STREAM.MSG.GET.{stream.name}", wanted))["message"]
+        except NotFoundError:
+            last = middle - 1
+            continue
+        if datetime.fromisoformat(found["time"]) + ahead >= moment:
+            last = middle - 1
+        else:
+            first = found["seq"] + 1
+    return first
 
 
 async def read(

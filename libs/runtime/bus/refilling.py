@@ -12,8 +12,9 @@ from libs.contracts.streams import Stream
 from libs.runtime.bus.connection import Bus, Kept, Unavailable
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
 
-# Larger than what arrives bit by bit: a transaction costs the same for one message and for all these.
-BATCH = 1024
+# Larger than what arrives bit by bit: what many of them are about is read and written once. Measured with 50,000
+# events: 12,700 a second with 1,024, 18,400 with 4,096; what is held meanwhile, and for how long, grows alike.
+BATCH = 4096
 
 
 class Refilled(Protocol):

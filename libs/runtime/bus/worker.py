@@ -25,9 +25,9 @@ from libs.runtime.bus.decide import Move, Settle, Standing, Turn, next_move, sta
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.intake import Intake
 from libs.runtime.bus.lanes import Lanes
-from libs.runtime.bus.letters import bury, keep
+from libs.runtime.bus.letters import Burial, keep
 from libs.runtime.bus.logs import LogWriter
-from libs.runtime.bus.operation import FencedOff, Interrupted, Operation
+from libs.runtime.bus.operation import HEAD_START, FencedOff, Interrupted, Operation
 from libs.runtime.bus.places import Places
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals
@@ -55,6 +55,7 @@ class Worker:
         self._intake = Intake(bus, COMMANDS, consumer, timing, self._handle)
         self._places = Places(self._records, self._signals, timing.max_running)
         self._held: dict[int, Delivery] = {}
+        self._burial = Burial(bus, self._records)
         self._service = consumer.name
 
     async def run(self) -> None:
@@ -63,16 +64,22 @@ class Worker:
             await self._intake.run()
 
     async def _handle(self, delivery: Delivery) -> None:
-        try:
-            command = delivery_command(delivery)
-        except Undecodable as problem:
-            await bury(self._bus, self._records, delivery, str(problem))
-            return
         known = self._held.get(delivery.sequence)
         if known is not None:
             known.adopt(delivery)
             return
         self._held[delivery.sequence] = delivery
+        try:
+            await self._dealt_with(delivery)
+        finally:
+            del self._held[delivery.sequence]
+
+    async def _dealt_with(self, delivery: Delivery) -> None:
+        try:
+            command = delivery_command(delivery)
+        except Undecodable as problem:
+            await self._burial.bury(delivery, str(problem))
+            return
         with tracing.within(delivery.trace), bind(operation=command.operation, tool=command.tool):
             try:
                 async with delivery.held():
@@ -82,8 +89,6 @@ class Worker:
                 log.warning("fenced off: another worker owns this operation")
             except (Interrupted, Unavailable, Conflict) as problem:
                 log.warning("left for a later delivery", problem=repr(problem))
-            finally:
-                del self._held[delivery.sequence]
 
     async def _until_done(self, command: ToolCommand, delivery: Delivery) -> None:
         if command.overtakes:
@@ -179,7 +184,10 @@ class Worker:
 
     async def _work(self, command: ToolCommand, record: Record, delivery: Delivery, move: Move) -> Record | None:
         """Takes the fence, works under it, appends the end. None: it broke in a way nobody foresaw; try again later."""
+        taken_over = bool(record.starts) and record.starts[-1][1].worker != self._bus.source
         record = await self._begin(command, record, delivery)
+        if taken_over:
+            await asyncio.sleep(HEAD_START)
         writer = LogWriter(self._bus, command.tool, command.operation)
         operation = Operation(
             bus=self._bus,

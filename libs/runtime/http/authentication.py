@@ -80,6 +80,8 @@ class Authentication:
 
 def _token(scope: Scope) -> str | None:
     shown = [value for name, value in scope["headers"] if name == b"authorization"]
+    if scope["type"] == "websocket":  # a browser sends along by itself what somebody typed in at the docs
+        shown = [value for value in shown if not value.lower().startswith(b"basic ")]
     if not shown and scope["type"] == "websocket":
         offered: Sequence[str] = scope.get("subprotocols", ())
         bearer = next((each for each in offered if each.startswith(BEARER_PROTOCOL)), "")

@@ -23,9 +23,12 @@ from libs.runtime.masking import inert, is_secret_key, masked
 MEDIA_TYPE = "application/problem+json"
 
 _OBJECT = "one object of JSON, with the header Content-Type: application/json"
+_TIME = "a time and its zone, such as 2026-01-31T12:00:00Z"
 _RULES = {
     "bool_parsing": "true or false",
     "bool_type": "true or false",
+    "datetime_from_date_parsing": _TIME,
+    "datetime_parsing": _TIME,
     "dict_type": _OBJECT,
     "float_parsing": "a number",
     "greater_than_equal": "{ge} or more",
@@ -33,8 +36,10 @@ _RULES = {
     "less_than_equal": "{le} or less",
     "model_attributes_type": _OBJECT,
     "model_type": _OBJECT,
+    "string_pattern_mismatch": "a text that matches {pattern}",
     "string_too_long": "a text of at most {max_length} characters",
     "string_type": "a text",
+    "timezone_aware": _TIME,
 }
 _LONGEST_SHOWN = 100
 _MOST_SHOWN = 20

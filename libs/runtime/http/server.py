@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from libs.runtime.settings import Settings
@@ -56,7 +57,15 @@ def _why(host: str, port: int, error: OSError) -> str:
 
 
 class _WebSocket(WebSocketsSansIOProtocol):
-    """uvicorn's, but for who does not answer: what was still to be sent to him keeps nobody here."""
+    """uvicorn's, but for who does not answer: what was still to be sent to him keeps nobody here.
+
+    And whoever is told in an answer why there is no WebSocket for him is no error of ours to log.
+    """
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def keepalive_timeout(self) -> None:
         super().keepalive_timeout()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 SOONEST, LATEST = 1, 300
-# So many of the last ends tell how fast a queue moves.
-ENDS_KEPT = 20
+# So many of the last ends tell how fast a queue moves; so many of the last turned away are told the same time again.
+ENDS_KEPT, TOLD_KEPT = 20, 1000
 
 Scope = Literal["platform", "principal", "tool"]
 Place = tuple[Scope, str]
@@ -44,11 +44,12 @@ class Crowded:
 
 @dataclass(frozen=True)
 class Entry:
-    """One operation that waits. `tool` is None while an install's tool has no id yet."""
+    """One operation that waits. `tool` is None while an install's tool has no id yet; `urgent` clears its queue."""
 
     principal: str
     tool: str | None
     stored: bool
+    urgent: bool = False
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -63,20 +64,28 @@ class Pace:
     since: float
     ends: deque[float] = field(default_factory=lambda: deque[float](maxlen=ENDS_KEPT))
     promised: float = 0.0
+    told: dict[str, float] = field(default_factory=dict[str, float])
 
     def seconds_each(self, now: float) -> float:
         """From one end to the next. Where none was seen yet: as long again as it has been waited for."""
         began = self.ends[0] if self.ends else self.since
         return max(0.0, now - began) / max(1, len(self.ends))
 
-    def promise(self, now: float, waiting: int) -> int:
-        """When whoever is turned away now finds room: of several each is told another time.
+    def promise(self, operation: str, now: float, waiting: int) -> int:
+        """When what is turned away now finds room: of several each is told another time, and keeps it.
 
         None later than all that waits now will take.
         """
         each = self.seconds_each(now)
-        self.promised = min(max(now, self.promised) + each, now + each * waiting)
-        return min(LATEST, max(SOONEST, math.ceil(self.promised - now)))
+        latest = now + each * waiting
+        told = self.told.get(operation, now)
+        if told <= now:
+            told = self.promised = min(max(now, self.promised) + each, latest)
+            self.told.pop(operation, None)  # so that the oldest stands first
+            self.told[operation] = told
+            if len(self.told) > TOLD_KEPT:
+                del self.told[next(iter(self.told))]
+        return min(LATEST, max(SOONEST, math.ceil(min(told, latest) - now)))
 
 
 class Waiting:
@@ -85,6 +94,7 @@ class Waiting:
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
         self._counts: Counter[Place] = Counter()
+        self._urgent: Counter[str | None] = Counter()
         self._paces: dict[Place, Pace] = {}
 
     def __len__(self) -> int:
@@ -97,13 +107,19 @@ class Waiting:
         for place in entry.places:
             self._counts[place] += 1
             self._paces.setdefault(place, Pace(now))
+        self._urgent[entry.tool] += entry.urgent
         self.leave(operation)
         self._entries[operation] = entry
 
     def leave(self, operation: str) -> None:
         """It waits no more, for a reason that tells nothing of how fast things go."""
         entry = self._entries.pop(operation, None)
-        for place in entry.places if entry else ():
+        if entry is None:
+            return
+        self._urgent[entry.tool] -= entry.urgent
+        if not self._urgent[entry.tool]:
+            del self._urgent[entry.tool]
+        for place in entry.places:
             self._counts[place] -= 1
             if not self._counts[place]:
                 del self._counts[place]
@@ -117,7 +133,7 @@ class Waiting:
     def stored(self, operation: str, tool: str, now: float) -> None:
         """Its command stands in the stream, under this tool; nothing if it has ended meanwhile."""
         if (entry := self._entries.get(operation)) is not None:
-            self.enter(operation, Entry(entry.principal, tool, stored=True), now)
+            self.enter(operation, replace(entry, tool=tool, stored=True), now)
 
     def ended(self, operation: str, now: float) -> None:
         entry = self._entries.get(operation)
@@ -132,15 +148,19 @@ class Waiting:
         """Those of which it is not known yet that they are stored."""
         return sum(place in entry.places for entry in self._entries.values() if not entry.stored)
 
-    def crowded(self, asked: Entry, limits: Limits, *, urgent: bool) -> list[Place]:
-        """All where one more is too many. What is `urgent` clears the tool's queue, so only all there is can bar it."""
-        barring = [place for place in asked.places if place[0] == "platform" or not urgent]
+    def crowded(self, asked: Entry, limits: Limits) -> list[Place]:
+        """All where one more is too many. The first urgent one clears the tool's queue: only all there is can bar it.
+
+        One more behind it would clear nothing that it does not.
+        """
+        let_in = asked.urgent and not self._urgent[asked.tool]
+        barring = [place for place in asked.places if place[0] == "platform" or not let_in]
         return [place for place in barring if self._counts[place] >= limits.of(place[0])]
 
-    def turned_away(self, place: Place, limits: Limits, now: float) -> Crowded:
+    def turned_away(self, operation: str, place: Place, limits: Limits, now: float) -> Crowded:
         waiting = self._counts[place]
         pace = self._paces.setdefault(place, Pace(now))
-        return Crowded(place, waiting, limits.of(place[0]), pace.promise(now, waiting))
+        return Crowded(place, waiting, limits.of(place[0]), pace.promise(operation, now, waiting))
 
     def differing(self, stored: Mapping[str, int]) -> set[str]:
         """The tools of which the stream holds another number of commands than are counted here."""

@@ -13,7 +13,7 @@ from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.folders import give_to, owner_in
 from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.inspection import inspect_container, inspect_image
-from services.orchestrator.adapters.listing import Listed, list_containers
+from services.orchestrator.adapters.listing import UP, Listed, list_containers
 from services.orchestrator.adapters.networks import ensure_network
 from services.orchestrator.adapters.readiness import wait_until_ready
 from services.orchestrator.adapters.removal import owners, remove_container, remove_tool
@@ -37,7 +37,6 @@ from services.orchestrator.ports import Guard, Placed, Removed, unguarded
 
 HALF_MADE = 10.0  # seconds that another making of the same container may still take
 
-_UP = ("running", "restarting", "paused")
 _LOST = ("removing", "dead")
 
 
@@ -65,7 +64,7 @@ class DockerContainers:
 
     async def prepare(self, spec: ContainerSpec) -> Placed:
         found = await self._list(spec.tool)
-        if running := next((item for item in found if item["State"] in _UP), None):
+        if running := next((item for item in found if item["State"] in UP), None):
             return Placed(running["Id"], from_listing(running).host_port, created=False, started=False)
         return await self._place(spec, found)
 
@@ -97,8 +96,10 @@ class DockerContainers:
             await asyncio.gather(*(self._stop(item, timeout) for item in found if item["Id"] in wave))
         return await self.observe(tool)
 
-    async def remove(self, tool: str, *, images: bool = True, data: bool = False, guard: Guard = unguarded) -> Removed:
-        return await remove_tool(self.engine, self.instance, tool, images, data, guard)
+    async def remove(
+        self, tool: str, *, images: bool = True, data: bool = False, renamed: bool = True, guard: Guard = unguarded
+    ) -> Removed:
+        return await remove_tool(self.engine, self.instance, tool, images, data, renamed, guard)
 
     async def observe(self, tool: str) -> Observation:
         return await self._observation(tool, await self._list(tool), whole=True)
@@ -113,7 +114,9 @@ class DockerContainers:
         return {tool: seen for tool, seen in (await self.observe_all()).items() if tool not in known}
 
     async def owning(self) -> set[str]:
-        containers, others = await asyncio.gather(self._list(), owners(self.engine, self.instance))
+        containers, others = await asyncio.gather(
+            list_containers(self.engine, self.instance, renamed=False), owners(self.engine, self.instance)
+        )
         return others.union(item["Labels"].get(names.LABEL_TOOL, "") for item in containers)
 
     async def _list(self, tool: str | None = None) -> list[Listed]:

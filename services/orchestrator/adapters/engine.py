@@ -17,7 +17,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from libs.runtime import metrics
-from services.orchestrator.domain.failures import EngineAway, EngineError
+from services.orchestrator.domain.failures import EngineAway, EngineError, disk_full_sentence, is_about_room
 
 Method = Literal["GET", "POST", "DELETE", "HEAD"]
 Query = Mapping[str, str | int | bool | Mapping[str, Any]]
@@ -225,6 +225,8 @@ def _refusal(status: int, answer: bytes) -> EngineError:
     if command := _NO_PROGRAM.search(message):
         said = f"The tool's command {command[1]} is no program in its image: mend the command in its Dockerfile."
         return EngineError("command_not_found", said, status=status)
+    if is_about_room(message):
+        return EngineError("disk_full", disk_full_sentence(message), status=status)
     code = _CODES.get(status, "engine_error")
     return EngineError(code, f"The Docker Engine refused: {message}", status=status)
 

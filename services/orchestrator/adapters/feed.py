@@ -24,6 +24,8 @@ log = get_logger(__name__)
 PAUSE = 0.1
 # Seconds for which the difference of two clocks is taken for what it was.
 CLOCK_KEPT = 60.0
+# Seconds after which an answer that was shared is asked for again.
+SHARED = 0.01
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,18 @@ class DockerFeed:
         return str(answer["Version"])
 
     async def now(self) -> int:
+        """The engine gives one answer to all who ask at once, and to who comes before the last of them has left.
+
+        So the first may be of before we asked; one that differs from it is not.
+        """
+        first = await self._shown()
+        while True:
+            later = await self._shown()
+            if later != first:
+                return later
+            await asyncio.sleep(SHARED)
+
+    async def _shown(self) -> int:
         answer = await self.engine.call("GET", "/info", patience=self.ping_patience)
         return nanoseconds(answer["SystemTime"])
 
@@ -64,6 +78,8 @@ class DockerFeed:
     ) -> AsyncGenerator[list[LogLine], None]:
         raw, ahead, leaps = await self._has_terminal(container_id), await self._ahead(), Leaps()
         untold, leapt_to = NOTHING, None
+        if after is not None and after.time > (now := time_ns() + ahead):
+            after = await self._yet_to_come(container_id, after, now)
         while True:
             reader = LogReader(after, raw=raw, untold=untold)
             leaps.opened(time_ns() + ahead)
@@ -77,6 +93,18 @@ class DockerFeed:
                 return
             log.info("lines are read again: the engine may have left some out", container=container_id)
             after, untold, leapt_to = reader.position, reader.untold, reader.leapt_to
+
+    async def _yet_to_come(self, container_id: str, after: LogPosition, now: int) -> LogPosition:
+        """A clock that was ahead gave lines such times, by which reading goes on as ever. Without one that the engine
+        still has, nothing would be read until that time has come.
+        """
+        query: Query = {"since": engine_time(after.time), "stdout": True, "stderr": True, "timestamps": True}
+        async with aclosing(self.engine.stream(_logs(container_id), query)) as chunks:
+            async for chunk in chunks:
+                if chunk:
+                    return after
+        log.warning("lines are read from now on: the last one's time is yet to come", container=container_id)
+        return LogPosition(now, 0)
 
     async def _follow(
         self, container_id: str, after: LogPosition | None, reader: LogReader, pace: Pace, leaps: Leaps, ahead: int

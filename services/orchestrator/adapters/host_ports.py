@@ -8,13 +8,12 @@ from dataclasses import dataclass
 
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.inspection import inspect_container
-from services.orchestrator.adapters.listing import Listed, is_ours
+from services.orchestrator.adapters.listing import UP, Listed, made_by_us
 from services.orchestrator.domain.failures import EngineError, PortTaken
 from services.orchestrator.domain.names import LABEL_INSTANCE, LABEL_PORT, LABEL_PORTS, LABEL_TOOL, container_name
 from services.orchestrator.domain.port_choice import NoPortLeft, choose_port
 
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
-_UP = ("running", "restarting", "paused")
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,13 @@ class HostPorts:
         A list shows the ports of running containers only. Ours have a label; others are looked into.
         """
         listed: list[Listed] = await self.engine.call("GET", "/containers/json", {"all": True})
+        ours = await made_by_us(self.engine, [item for item in listed if LABEL_TOOL in (item["Labels"] or {})])
         held: dict[int, list[Holder]] = {}
         for item in sorted(listed, key=lambda item: item["State"] != "running"):
-            holder = await self._holder(item)
+            holder = _holder(item, item["Id"] in ours)
             for port in await self._ports_of(item, holder):
                 held.setdefault(port, []).append(holder)
         return held
-
-    async def _holder(self, item: Listed) -> Holder:
-        labels = item["Labels"] or {}
-        project = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
-        ours = LABEL_TOOL in labels and await is_ours(self.engine, item)
-        name = next((name.removeprefix("/") for name in item["Names"] or ()), None)
-        return Holder(name, project if ours else None, item["State"] in _UP)
 
     async def _ports_of(self, item: Listed, holder: Holder) -> set[int]:
         labels = item["Labels"] or {}
@@ -106,6 +99,13 @@ class HostPorts:
             except OSError:
                 return False
         return True
+
+
+def _holder(item: Listed, ours: bool) -> Holder:
+    labels = item["Labels"] or {}
+    project = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
+    name = next((name.removeprefix("/") for name in item["Names"] or ()), None)
+    return Holder(name, project if ours else None, item["State"] in UP)
 
 
 def _others(holders: Iterable[Holder], project: str) -> list[Holder]:

@@ -1,6 +1,6 @@
 """The containers that MACHETE made, as the engine lists them, and not those that only carry their labels."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from services.orchestrator.adapters.engine import Engine
@@ -12,27 +12,53 @@ Listed = Mapping[str, Any]
 
 # By its id, whether an image was made of a container: an image never changes, and asking costs a call to the engine.
 _committed: dict[str, bool] = {}
+# Ids of containers that stood beside the one of ours whose labels they have: that is nobody's renaming, and stays so
+# when ours is gone.
+_copies: dict[str, None] = {}
 _MOST = 1000
+
+UP = ("running", "restarting", "paused")
 
 
 async def list_containers(
-    engine: Engine, instance: str, tool: str | None = None, status: str | None = None, *, all: bool = True
+    engine: Engine, instance: str, tool: str | None = None, status: str | None = None, *, renamed: bool = True
 ) -> list[Listed]:
-    """Of one tool or of all; those that do not run only with `all`."""
-    filters = names.containers_filter(instance, tool) | ({"status": [status]} if status else {})
-    listed: list[Listed] = await engine.call("GET", "/containers/json", {"all": all, "filters": filters})
-    return [item for item in listed if await is_ours(engine, item)]
+    """Of one tool or of all; those in this state only, if one is given; with `renamed` whatever they are called now."""
+    listed = await _listed(engine, names.containers_filter(instance, tool))
+    ours = await made_by_us(engine, listed) if renamed else _by_name(listed)
+    return [item for item in listed if item["Id"] in ours and status in (None, item["State"])]
 
 
-async def is_ours(engine: Engine, item: Listed) -> bool:
-    """Whether we made a container, whatever somebody called it since. What cannot be told is taken for somebody's.
+async def made_by_us(engine: Engine, listed: Iterable[Listed]) -> frozenset[str]:
+    """The ids of those that we made, whatever somebody called them since. What cannot be told is taken for somebody's.
 
-    The engine is asked where the name is none that we give, and once for each image.
+    To be asked of all containers of a tool at once, stopped ones too: of two that say they are the same one, that
+    which has the name is. The engine is asked where a name is none that we give, and once for each image.
     """
+    listed = list(listed)
+    ours = _by_name(listed)
+    whole = [item for item in listed if names.LABEL_SERVICE in (item["Labels"] or {})]
+    there = {name.removeprefix("/") for item in whole if item["Id"] in ours for name in item["Names"] or ()}
+    for item in whole:
+        if item["Id"] not in ours and names.own_name(item["Labels"] or {}) in there:
+            _note_copy(item["Id"])
+    return ours.union([item["Id"] for item in listed if item["Id"] not in ours and await _is_renamed(engine, item)])
+
+
+def _by_name(listed: Iterable[Listed]) -> frozenset[str]:
+    return frozenset(each["Id"] for each in listed if names.has_its_name(each["Names"] or (), each["Labels"] or {}))
+
+
+def _note_copy(container: str) -> None:
+    _copies[container] = None
+    if len(_copies) > _MOST:
+        del _copies[next(iter(_copies))]
+
+
+async def _is_renamed(engine: Engine, item: Listed) -> bool:
     labels = item["Labels"] or {}
-    if names.has_its_name(item["Names"] or (), labels):
-        return True
-    if names.LABEL_SERVICE not in labels or labels.get(names.LABEL_ONE_OFF) == "True":  # as of `docker compose run`
+    one_off = labels.get(names.LABEL_ONE_OFF) == "True"  # as of `docker compose run`
+    if names.LABEL_SERVICE not in labels or one_off or item["Id"] in _copies:
         return False
     image = item["ImageID"]
     if image not in _committed:
@@ -50,12 +76,17 @@ async def refuse_strangers(engine: Engine, instance: str, tool: str) -> None:
 
     It goes by labels alone, which `docker commit` hands on to an image and that to its containers.
     """
-    query = {"all": True, "filters": names.project_filter(instance, tool)}
-    for item in await engine.call("GET", "/containers/json", query):
-        if not await is_ours(engine, item):
+    listed = await _listed(engine, names.project_filter(instance, tool))
+    ours = await made_by_us(engine, listed)
+    for item in listed:
+        if item["Id"] not in ours:
             name = item["Names"][0].removeprefix("/")
             message = (
                 f"The container {name} carries the labels of this stack, and Compose would take it for the stack's "
                 f"own: remove it, or run it with --label {names.LABEL_PROJECT}=."
             )
             raise EngineError("name_taken", message, status=409)
+
+
+async def _listed(engine: Engine, filters: Mapping[str, Any]) -> list[Listed]:
+    return await engine.call("GET", "/containers/json", {"all": True, "filters": filters})

@@ -16,11 +16,13 @@ from services.orchestrator.ports import Guard, Removed
 GONE_WITHIN = 10.0  # seconds for a removal that is already going on
 
 
-async def remove_tool(engine: Engine, instance: str, tool: str, images: bool, data: bool, guard: Guard) -> Removed:
+async def remove_tool(
+    engine: Engine, instance: str, tool: str, images: bool, data: bool, renamed: bool, guard: Guard
+) -> Removed:
     """Safe to repeat. What somebody else's container uses stays, and is named in `left`."""
     await guard()
     owned = {"filters": names.owned_filter(instance, tool)}
-    containers = await remove_containers(engine, instance, tool)
+    containers = await remove_containers(engine, instance, tool, renamed)
     networks = await engine.call("GET", "/networks", owned)
     found = [volume["Name"] for volume in (await engine.call("GET", "/volumes", owned))["Volumes"] or []]
     volumes, kept = (found, ()) if data else ((), tuple(sorted(found)))
@@ -53,11 +55,11 @@ async def owners(engine: Engine, instance: str) -> set[str]:
     return found
 
 
-async def remove_containers(engine: Engine, instance: str, tool: str) -> tuple[str, ...]:
+async def remove_containers(engine: Engine, instance: str, tool: str, renamed: bool) -> tuple[str, ...]:
     """Their names. Returns when they are gone, also those that somebody else is removing."""
     removed: list[str] = []
     async with asyncio.timeout(GONE_WITHIN + 60):
-        while found := await list_containers(engine, instance, tool):
+        while found := await list_containers(engine, instance, tool, renamed=renamed):
             removed += [name.removeprefix("/") for item in found for name in (item["Names"] or ())[:1]]
             await asyncio.gather(*(remove_container(engine, item["Id"]) for item in found))
             if any(item["State"] == "removing" for item in found):

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from types import MappingProxyType
+from typing import NamedTuple
 
 from libs.contracts.problems import Failure
 from libs.runtime.logging import get_logger
@@ -32,27 +32,39 @@ LONG_AGO = 3600 * 10**9  # nanoseconds: longer than anybody waits for a stack
 ENDS_AGAIN = 3.0  # seconds that a failed service is waited for to fail again
 
 
+class Run(NamedTuple):
+    """A container's last start, and how often the engine had started it again by then."""
+
+    started_at: str
+    restarts: int
+
+
+_NEVER = Run("", 0)
+
+
 @dataclass(frozen=True)
 class StackWatch:
     engine: Engine
     instance: str
     tool: str
 
-    async def runs(self) -> dict[str, str]:
-        """Every container's last start, by its id: what ended of it is no news."""
-        return {each["Id"]: each["State"]["StartedAt"] for each in await self._inspected()}
+    async def runs(self) -> dict[str, Run]:
+        """Of every container, by its id: what ended of it is no news."""
+        return {each["Id"]: _run(each) for each in await self._inspected()}
 
-    async def until_failure(self, before: Mapping[str, str]) -> None:
+    async def until_failure(self, before: Mapping[str, Run]) -> None:
         """Never returns; raises ToolExited or NotReady as soon as a service fails that has run since `before`."""
-        restarts: dict[str, int] = {}
         async with self._news() as news:
             while True:
-                await self._look(restarts, before)
+                await self.check(before)
                 await _within(LOOK_AGAIN, news)
 
-    async def check(self, before: Mapping[str, str]) -> None:
-        """Raises as `until_failure` does, if there is reason to now."""
-        await self._look({}, before)
+    async def check(self, before: Mapping[str, Run]) -> None:
+        """Raises as `until_failure` does, if there is reason to now; one that ended and runs again is reason enough."""
+        inspected = [each for each in await self._inspected() if before.get(each["Id"]) != _run(each)]
+        # A start by hand makes the engine count from 0 again.
+        counted = {each["Id"]: min(before.get(each["Id"], _NEVER).restarts, _run(each).restarts) for each in inspected}
+        await self._look(inspected, counted)
 
     async def unstartable(self) -> tuple[str, str] | None:
         """A service that the engine could not start, and what it said of it."""
@@ -67,7 +79,7 @@ class StackWatch:
         began = time.monotonic()
         restarts: dict[str, int] = {}
         async with self._news() as news:
-            while (waiting := await self._look(restarts)) or not answered.is_set():
+            while (waiting := await self._unready(restarts)) or not answered.is_set():
                 if waiting and time.monotonic() - began >= patience:
                     raise await self._late(waiting, patience)
                 settling = any(service.is_up and service.health == "none" for service in waiting)
@@ -111,16 +123,19 @@ class StackWatch:
                     raise
             await asyncio.sleep(SETTLING)
 
-    async def _look(
-        self, restarts: dict[str, int], before: Mapping[str, str] = MappingProxyType({})
-    ) -> list[ServiceObservation]:
-        """Those that are not ready yet; `restarts` remembers what the engine had counted at the first look."""
-        inspected = [each for each in await self._inspected() if before.get(each["Id"]) != each["State"]["StartedAt"]]
+    async def _unready(self, restarts: dict[str, int]) -> list[ServiceObservation]:
+        """`restarts` remembers what the engine had counted at the first look."""
+        inspected = await self._inspected()
+        for each in inspected:
+            restarts.setdefault(each["Id"], _run(each).restarts)
+        return await self._look(inspected, restarts)
+
+    async def _look(self, inspected: list[Inspected], restarts: Mapping[str, int]) -> list[ServiceObservation]:
+        """Those that are not ready yet. `restarts` is what the engine had counted of each when the waiting began."""
         seen = {each["Id"]: from_inspection(each) for each in inspected}
         now = datetime.now(UTC)
         verdicts: dict[str, readiness.Verdict] = {
-            id: readiness.verdict(service, restarts.setdefault(id, service.restarts), now)
-            for id, service in seen.items()
+            id: readiness.verdict(service, restarts[id], now) for id, service in seen.items()
         }
         if guilty := readiness.worst(verdicts, _blame(inspected)):
             raise await self._failed(seen[guilty], verdicts[guilty], next(e for e in inspected if e["Id"] == guilty))
@@ -168,6 +183,10 @@ async def _within(seconds: float, news: asyncio.Event, *others: asyncio.Event) -
         for wait in waits:
             wait.cancel()
     news.clear()
+
+
+def _run(inspected: Inspected) -> Run:
+    return Run(inspected["State"]["StartedAt"], inspected["RestartCount"])
 
 
 def _service(inspected: Inspected) -> str:

@@ -16,7 +16,7 @@ from services.orchestrator.adapters.host_ports import HostPorts
 from services.orchestrator.adapters.host_routes import ROUTES, refuse_taken
 from services.orchestrator.adapters.inspection import inspect_image
 from services.orchestrator.adapters.kept import read_kept, write_kept
-from services.orchestrator.adapters.listing import list_containers, refuse_strangers
+from services.orchestrator.adapters.listing import UP, list_containers, refuse_strangers
 from services.orchestrator.adapters.networks import out_of_addresses
 from services.orchestrator.adapters.removal import remove_cut_off
 from services.orchestrator.adapters.seeding import seed_noting
@@ -257,7 +257,7 @@ class DockerStacks:
         return refusal
 
     async def _running(self, tool: str) -> bool:
-        return bool(await list_containers(self.engine, self.instance, tool, all=False))
+        return any(each["State"] in UP for each in await list_containers(self.engine, self.instance, tool))
 
     async def _has(self, image: str) -> bool:
         return await inspect_image(self.engine, image) is not None

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain import names
-from services.orchestrator.domain.failures import BuildFailed, EngineAway
+from services.orchestrator.domain.failures import BuildFailed, DiskFull, EngineAway, is_about_room
 from services.orchestrator.domain.specs import BuildSpec
 from services.orchestrator.domain.tool_images import denied_image
 
@@ -106,6 +106,8 @@ class BuildLog:
         error = (self._error or f"the BuildKit client ended with exit code {exit_code}").rstrip(". ")
         if _ENGINE_GONE.search(error) and not _STEP_ENDED_BADLY.search(error):
             return EngineAway(f"The Docker Engine went away during the build: {error}.")
+        if is_about_room(error) and not _STEP_ENDED_BADLY.search(error):
+            return DiskFull(_ABOUT.sub("", error), self.last_lines)
         where = f" at step {self._failed_step}" if self._failed_step else ""
         if image := denied_image(error):
             return Failure(

@@ -143,7 +143,7 @@ def _left(
         what = f"{'It' if tool.kind == 'container' else _names(stopped or down)} was"
         how = "stopped" if stopped else "removed"
         if repairs is not None and repairs.undone:
-            return _to_somebody(cause, f"{what} {how} by hand, again, after it had been started again unasked.")
+            return _to_somebody(cause, f"{what} {how} by hand after it had been started again unasked.")
         if restart == "no" or (stopped and restart != "always"):
             return _to_somebody(cause, f"{what} {how} by hand, outside MACHETE.")
     ended_well = cause == "ended" and all(each.exit_code == 0 and not each.oom for each in down)

@@ -1,11 +1,13 @@
 """What can go wrong between the orchestrator and an engine, each as a user will read it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from libs.contracts.problems import Failure
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
 # Of engines up to 26, and of later ones.
+_NO_ROOM = ("no space left on device", "disk quota exceeded")
 _NO_ADDRESSES = (("available", "address pool"), ("predefined address pools", "fully subnetted"))
 
 
@@ -22,6 +24,18 @@ class EngineError(Failure):
 def is_about_port(refusal: EngineError) -> bool:
     """Whether the engine could not give a container its port of the host."""
     return any(words in refusal.message for words in _PORT_WORDS)
+
+
+def is_about_room(said: str) -> bool:
+    """Whether the engine, or a program that speaks with it, ended because it could not write any more."""
+    return said.rstrip(". ").lower().endswith(_NO_ROOM)
+
+
+def disk_full_sentence(said: str = "") -> str:
+    full = (
+        f"A disk of this machine is full, {said.rstrip('. ')}" if said else "The disk with the tools' folders is full"
+    )
+    return f"{full}: free some space, or uninstall a tool, and try again."
 
 
 def is_out_of_addresses(refusal: EngineError) -> bool:
@@ -72,13 +86,10 @@ class PortTaken(EngineError):
 
 
 class DiskFull(Failure):
-    """There is no room for the tool's folder; what was begun there is taken back."""
+    """There is no room for the tool's folder, or for what was `said` to be written; what was begun is taken back."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "disk_full",
-            "The disk with the tools' folders is full: free some space, or uninstall a tool, and try again.",
-        )
+    def __init__(self, said: str = "", log: Sequence[str] = ()) -> None:
+        super().__init__("disk_full", disk_full_sentence(said), {"log": list(log)} if log else None)
 
 
 class ToolExited(Failure):

@@ -1,6 +1,8 @@
 """Reads the engine's log stream: frames with a stream number and a length, each one timestamped line.
 
-Of a container with a terminal come the lines alone, raw, and what it printed as an error is not told apart.
+Of a container with a terminal come the lines alone, raw, and what it printed as an error is not told apart. Where the
+engine cut a long one shows only in the time that the next piece begins with. It is the first piece's to the nanosecond,
+which no tool can foretell: what else looks like a time there is what the tool printed.
 
 The position of a line is exact: the highest time seen so far, and how many lines came since the first
 line of that time. Times alone do not do: lines share them, and standard output and error overtake each
@@ -8,6 +10,7 @@ other by a hair. The engine begins at the first line that is not older than the 
 going on after a position means to ask for its time and to skip its count.
 """
 
+import re
 from calendar import timegm
 from collections.abc import Generator
 from functools import lru_cache
@@ -21,6 +24,9 @@ AFTER_ALL = b"~"
 STAMP = len("2026-11-21T08:20:18.123456789Z")
 NOT_KEPT = "[some of what was printed here came faster than the engine could tell, and is lost]"
 LINE_LENGTH = 16 * 1024  # the engine cuts longer ones, and gives the pieces as lines, without an end but of the last
+# Each byte that is no text, as of half a character, has become three of U+FFFD by then.
+RAW_LENGTH = 3 * LINE_LENGTH
+STAMPED = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z ")
 FRAME_LENGTH = 256 * 1024  # the engine cuts lines at 16 KiB: anything longer is no log stream
 
 
@@ -86,6 +92,8 @@ class LogReader:
         self._mark = after.time if after else -1
         self._count = 0
         self._skip = after.lines if after else 0
+        self._stamp = nanosecond_stamp(self._mark) + b" "
+        self._torn = False
 
     @property
     def time(self) -> int:
@@ -123,7 +131,7 @@ class LogReader:
         for _, frame in self._frames(chunk):
             stamp = frame[:STAMP]
             if len(stamp) != STAMP or stamp[-1:] != b"Z":
-                raise ValueError("the engine's log stream has times of another form than this reader knows")
+                stamp = highest
             if stamp > highest:
                 if stamp > looked_at:
                     self._mark, time = nanoseconds(highest.decode("ascii")), nanoseconds(stamp.decode("ascii"))
@@ -143,12 +151,19 @@ class LogReader:
         if self.leapt_to is not None:
             return
         for stream, frame in self._frames(chunk):
-            stamp, _, text = frame.decode("utf-8", "replace").partition(" ")
-            time = nanoseconds(stamp)
+            time, text = self._read(frame.decode("utf-8", "replace"))
             if self.leap is not None and self._leaps(time):
                 return
             if line := self._line("stderr" if stream == 2 else "stdout", time, text):
                 yield line
+
+    def _read(self, line: str) -> tuple[int, str]:
+        """Its time and its text. What the engine itself has to say, as of a log it cannot read, has no time."""
+        stamp, _, text = line.partition(" ")
+        try:
+            return nanoseconds(stamp), text
+        except (ValueError, IndexError):
+            return max(0, self._mark), line
 
     def _leaps(self, time: int) -> bool:
         if self.leap is not None and self._count and not self._skip and self.leap.is_between(self._mark, time):
@@ -164,15 +179,24 @@ class LogReader:
 
     def _raw_lines(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
         data = self._rest + chunk if self._rest else chunk
-        begin, longest = 0, STAMP + 1 + LINE_LENGTH
+        begin, longest = 0, STAMP + 1 + RAW_LENGTH
         while True:
             end = data.find(b"\n", begin, begin + longest + 1) + 1
-            if not end and len(data) - begin <= longest:
+            cut = 0 if self._torn else _cut(data, begin, end or min(len(data), begin + longest + STAMP + 1))
+            if not end and not cut and len(data) - begin <= longest + STAMP:
                 break
-            end = end or begin + longest
-            yield 1, data[begin:end]
-            begin = end
+            line = data[begin : (whole := cut or end) or begin + longest]
+            yield 1, self._with_time(line)
+            self._torn = not whole
+            begin += len(line)
         self._rest = data[begin:]
+
+    def _with_time(self, line: bytes) -> bytes:
+        """What the engine gave no time has that of the line before, whatever it begins with itself."""
+        if self._torn or not _has_time(line):
+            return self._stamp + line
+        self._stamp = line[: STAMP + 1]
+        return line
 
     def _framed(self, chunk: bytes) -> Generator[tuple[int, bytes]]:
         data = self._rest + chunk if self._rest else chunk
@@ -201,6 +225,21 @@ class LogReader:
             return None
         self.first = time if self.first is None else self.first
         return LogLine(time, stream, text.removesuffix("\n").removesuffix("\r"), LogPosition(self._mark, self._count))
+
+
+def _cut(data: bytes, begin: int, end: int) -> int:
+    """Where before `end` the engine cut the raw line that begins there; 0 for nowhere."""
+    text = begin + STAMP + 1
+    return max(0, data.find(data[begin:text], text + LINE_LENGTH, end)) if end - text > LINE_LENGTH else 0
+
+
+def _has_time(line: bytes) -> bool:
+    if STAMPED.match(line) is None:
+        return False
+    try:
+        return nanoseconds(line[:STAMP].decode("ascii")) >= 0
+    except ValueError:
+        return False
 
 
 def nanoseconds(stamp: str) -> int:

@@ -108,11 +108,16 @@ def has_its_name(called: Iterable[str], labels: Mapping[str, str]) -> bool:
     One that has none (any more) is being removed, and is nobody's data. Any other was renamed since, or is somebody's
     (`is_committed`).
     """
+    known = [_REPLACING.sub("", name.removeprefix("/")) for name in called]
+    return own_name(labels) in known or not known
+
+
+def own_name(labels: Mapping[str, str]) -> str:
+    """The name that we give a container with these labels: no two at a time are ours and have the same one."""
     ours = container_name(labels.get(LABEL_INSTANCE, ""), labels.get(LABEL_TOOL, ""))
     if service := labels.get(LABEL_COMPOSE_SERVICE):
         ours = f"{ours}-{service}-{labels.get(LABEL_NUMBER) or '1'}"
-    known = [_REPLACING.sub("", name.removeprefix("/")) for name in called]
-    return ours in known or not known
+    return ours
 
 
 def is_committed(labels: Mapping[str, str]) -> bool:

@@ -12,6 +12,10 @@ ContainerState = Literal["created", "running", "restarting", "paused", "removing
 Health = Literal["healthy", "unhealthy", "starting", "none"]
 
 
+# Many a service ends a few times until what it needs is there. Seconds; a list tells no more than a minute.
+OFTEN, STEADY_AFTER = 5, 60.0
+
+
 @dataclass(frozen=True)
 class ServiceObservation:
     """One container. `exit_code` is None while it runs or never ran; `restarts` counts the engine's own.
@@ -42,6 +46,11 @@ class ServiceObservation:
         if self.started_at is None or self.finished_at is None or self.finished_at < self.started_at:
             return None
         return (self.finished_at - self.started_at).total_seconds()
+
+    def is_restless(self, now: datetime) -> bool:
+        """Up, but the engine has started it again so often, and last so lately, that nobody can rely on it."""
+        lately = self.started_at is not None and (now - self.started_at).total_seconds() < STEADY_AFTER
+        return self.state == "running" and not self.job and self.restarts >= OFTEN and lately
 
     @property
     def belongs_to(self) -> str:
@@ -115,8 +124,9 @@ def is_cut_off(answer: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def needs_inspection(answer: Mapping[str, Any]) -> bool:
-    """A list says that a container ended, but not how."""
-    return answer["State"] not in ("created", "running", "paused")
+    """A list says that a container ended, but not how; and that it is up for some seconds, but not for which time."""
+    just_up = " second" in (answer.get("Status") or "")
+    return answer["State"] not in ("created", "running", "paused") or (answer["State"] == "running" and just_up)
 
 
 def how_it_ended(service: ServiceObservation) -> str:

@@ -80,7 +80,7 @@ def as_seen(
     Of what was done to it unasked only `repairs` count on: whoever asks for something begins anew.
     """
     services = whole(tool, seen.services)
-    state, reason = tool_state(desired, services, failure=failure)
+    state, reason = tool_state(desired, services, failure=failure, seen_at=seen.observed_at)
     port = next((service.host_port for service in services if service.host_port), tool.port)
     return tool.model_copy(
         update={

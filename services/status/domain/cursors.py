@@ -87,11 +87,12 @@ class Place:
 
 
 def missing_because(unreadable: bool) -> str:
-    """Why lines are missing that were stored; `unreadable`: something that cannot be read stood in their place.
+    """Why lines are missing; `unreadable`: something that cannot be read stood in their place.
 
-    That may not be all that is missing there.
+    That may not be all that is missing there. Nobody knows which of the ways to be lost was theirs.
     """
-    return "cannot be read, or are no longer kept" if unreadable else "are no longer kept"
+    lost = "came faster than they could be kept, or are no longer kept"
+    return f"cannot be read, {lost}" if unreadable else lost
 
 
 @lru_cache(1024)

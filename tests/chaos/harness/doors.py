@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from libs.contracts.agents import STATUS_HEADER
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connection import close, servers_of
 from tests.support.platform import Platform
 from tests.support.platform_api import Accepted, accepted
 
@@ -95,7 +95,7 @@ class Robot:
 
     async def close(self) -> None:
         if self._client.is_connected or self._client.is_reconnecting:
-            await self._client.close()
+            await close(self._client)
 
 
 async def _noted(problem: Exception) -> None:

@@ -77,6 +77,17 @@ STACKS = (
         installs({"web": {**WEB, "env_file": ["../../secret"]}}),
     ),
     Case(
+        "stack-names-alike",
+        "services whose names differ by a dot and an underscore alone",
+        installs({"a.b": WEB, "a_b": service()}),
+    ),
+    Case(
+        "stack-names-numbered",
+        "a service that is called like another one's second container",
+        installs({"w": service(scale=2), "w-2": WEB}),
+    ),
+    Case("stack-names-operation", "a service that is called like an operation", installs({f"op-{'a' * 26}": WEB})),
+    Case(
         "stack-build",
         "a service whose build fails",
         installs(

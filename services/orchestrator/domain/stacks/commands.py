@@ -6,14 +6,13 @@ from pathlib import Path
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain.builds import BuildLog
-from services.orchestrator.domain.failures import DiskFull, EngineError
+from services.orchestrator.domain.failures import DiskFull, EngineError, is_about_room
 
 LAST_LINES = 20
 
-# As children end that a signal ended, that could not be started, and that had no room to write what they were to.
+# As children end that a signal ended, and that could not be started.
 _SIGNALLED = 128
 _NOT_STARTED = 127
-_NO_ROOM = ("no space left on device", "disk quota exceeded")
 
 # A repository's `.env` is for its Compose file; Compose would also take its own settings from it, and Docker's.
 _SETTINGS = (
@@ -83,7 +82,7 @@ def unset_variables(lines: Sequence[str]) -> list[str]:
 def config_failure(code: int, lines: Sequence[str], repository: Path, environment: Path) -> Failure:
     """Why there is nothing that Compose makes of the file, which need not be at fault; paths as in the repository."""
     said = _complaint(lines)
-    if said.endswith(_NO_ROOM):
+    if is_about_room(said):
         return DiskFull()
     if code > _SIGNALLED:
         return Failure(
@@ -98,17 +97,21 @@ def config_failure(code: int, lines: Sequence[str], repository: Path, environmen
     return Failure("compose_invalid", f"Compose does not take the tool's file: {local.rstrip('.')}.")
 
 
-def run_failure(what: str, code: int, lines: Sequence[str]) -> EngineError:
+def run_failure(what: str, code: int, lines: Sequence[str]) -> Failure:
     """Why `up` or `create` ended badly."""
     said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
     if "No such image" in said or "no such image" in said:
         image = said.rpartition(": ")[2]
         return EngineError("image_missing", f"The engine has no image {image}: build the tool again.", status=404)
+    if is_about_room(said):
+        return DiskFull(said, list(lines)[-LAST_LINES:])
     return EngineError("compose_failed", f"The stack could not be {what}: {said}.", {"log": list(lines)[-LAST_LINES:]})
 
 
 def pull_failure(code: int, lines: Sequence[str]) -> Failure:
     said = (_complaint(lines) or f"Compose ended with exit code {code}").rstrip(".")
+    if is_about_room(said):
+        return DiskFull(said, list(lines)[-LAST_LINES:])
     refused = {found["service"]: found["said"] for line in lines if (found := _NOT_PULLED.match(line))}
     whose = f"The image of {' and of '.join(sorted(refused))}" if refused else "An image of the stack"
     return Failure(

@@ -10,6 +10,7 @@ from typing import Any
 
 from libs.contracts.problems import Failure
 from services.orchestrator.domain.stacks.policy_counts import ALL_CONTAINERS, ALL_NETWORKS, ALL_PORTS
+from services.orchestrator.domain.stacks.policy_names import ALL_NAMES
 from services.orchestrator.domain.stacks.policy_resources import CONFIG, NETWORK, SECRET, VOLUME
 from services.orchestrator.domain.stacks.policy_rules import (
     Judged,
@@ -32,7 +33,7 @@ _STACK = shape(
     {
         "name": anything,  # the tool's own id takes its place
         "version": anything,
-        "services": every(named(_SERVICE_NAME, _BAD_SERVICE_NAME, SERVICE), ALL_CONTAINERS, ALL_PORTS),
+        "services": every(named(_SERVICE_NAME, _BAD_SERVICE_NAME, SERVICE), ALL_CONTAINERS, ALL_PORTS, ALL_NAMES),
         "networks": every(named(_RESOURCE_NAME, _BAD_NAME, NETWORK), ALL_NETWORKS),
         "volumes": named(_RESOURCE_NAME, _BAD_NAME, VOLUME),
         "secrets": named(_RESOURCE_NAME, _BAD_NAME, SECRET),

@@ -34,7 +34,7 @@ def _processes(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
 
 
 def _containers(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
-    total = sum(_asked(service) for service in (as_mapping(value) or {}).values())
+    total = sum(asked(service) for service in (as_mapping(value) or {}).values())
     if total > CONTAINERS:
         rule = f"all services of a stack run at most {CONTAINERS} containers together; ask for fewer replicas"
         yield refusal(place, f"{total:g} containers", rule)
@@ -55,7 +55,7 @@ def _networks(place: Place, value: Any, _judged: Judged) -> Iterator[Refusal]:
         yield refusal(place, f"{total} networks", f"a stack has at most {NETWORKS} networks; let services share some")
 
 
-def _asked(service: Any) -> float:
+def asked(service: Any) -> float:
     """As Compose counts: `scale` before `deploy.replicas`, one where neither is said."""
     mapping = as_mapping(service) or {}
     deploy = as_mapping(mapping.get("deploy")) or {}
