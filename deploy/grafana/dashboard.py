@@ -299,6 +299,10 @@ def seen() -> Group:
                         _rate("machete_commands_turned_away_total", "scope", quiet=True),
                         "too many waiting: {{scope}}",
                     ),
+                    (
+                        _rate("machete_streams_turned_away_total", quiet=True),
+                        "too many open: live connections and logs",
+                    ),
                 ),
                 unit="reqps",
             ),
