@@ -162,10 +162,17 @@ async def test_a_tool_that_is_installed_and_not_started_is_stopped(platform: Pla
     assert not await platform.hand.running(tool["id"])
 
 
-@pytest.mark.parametrize("kind", ["container", "stack"])
-async def test_what_ended_while_it_was_started_is_shown_as_ended(platform: Platform, api: Api, kind: str) -> None:
+@pytest.mark.parametrize(
+    "files",
+    [
+        pytest.param(exits(3), id="container"),
+        pytest.param(stack({"app": service("exit 3")}), id="stack"),
+        pytest.param(stack({"app": service("exit 3", restart="no")}), id="job"),
+        pytest.param(stack({"app": service("sleep 0.2; exit 3", restart="no")}), id="job-that-works-for-a-moment"),
+    ],
+)
+async def test_what_ended_while_it_was_started_is_shown_as_ended(platform: Platform, api: Api, files: Files) -> None:
     """The install had seen its containers before they were started: what the engine shows since then counts."""
-    files = exits(3) if kind == "container" else stack({"app": service("exit 3", restart="no")})
     name, ended = await installed(platform, files, start=True)
     assert ended["error"]["code"] == "exited", ended
 
@@ -198,7 +205,7 @@ async def test_the_log_of_an_operation_comes_line_by_line_while_it_works_and_sta
                 # It is held now, so what came so far came while it worked.
                 platform.gate.open(gate)
     assert (await api.done(install))["state"] == "succeeded"
-    assert all(set(line) == {"time", "text"} for line in seen)
+    assert all(set(line) == {"number", "time", "text"} for line in seen)
     assert await api.all_lines(path) == seen
     assert await api.all_lines(path, follow=True) == seen
     assert any("naming to" in line["text"] or "writing image" in line["text"] for line in seen)

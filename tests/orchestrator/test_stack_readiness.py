@@ -22,7 +22,8 @@ def seen(state: Any = "running", **more: Any) -> ServiceObservation:
     [
         (seen(), "ready"),
         (seen(started_at=JUST_UP), "wait"),
-        (seen(started_at=JUST_UP, job=True), "ready"),
+        (seen(job=True), "ready"),
+        (seen(started_at=JUST_UP, job=True), "wait"),
         (seen(health="starting"), "wait"),
         (seen(health="starting", job=True), "wait"),
         (seen(health="healthy", started_at=JUST_UP), "ready"),

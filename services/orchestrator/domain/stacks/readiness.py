@@ -15,8 +15,8 @@ Verdict = Literal["wait", "ready", "exited", "unhealthy"]
 def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdict:
     """Of one service. `restarts` is the engine's count when the waiting began: a higher one means it ended meanwhile.
 
-    One that is to be started again may end a few times: many a service ends until its database is there. A job is
-    no reason to wait: what depends on its end waits for it before it starts.
+    One that is to be started again may end a few times: many a service ends until its database is there. The end of a
+    job is not waited for, as what depends on it waits for it before it starts; but one that fails at once is told.
     """
     again = service.restarts - restarts
     has_ended = service.state in ("exited", "dead", "restarting") or again > 0
@@ -28,7 +28,7 @@ def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdic
         waits: Mapping[str, Verdict] = {"healthy": "ready", "unhealthy": "unhealthy", "starting": "wait"}
         return waits[service.health]
     up_for = (now - service.started_at).total_seconds() if service.started_at else 0.0
-    return "ready" if service.job or up_for >= STAYS_UP else "wait"
+    return "ready" if up_for >= STAYS_UP else "wait"
 
 
 def worst(verdicts: Mapping[str, Verdict], order: Iterable[str]) -> str | None:
