@@ -8,7 +8,6 @@ last one stopped, and only after the last one is the request accepted.
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from libs.contracts.names import is_operation_id, tool_id
@@ -140,7 +139,7 @@ class Gateway:
                 if not await self._abandoned(held.reservation):
                     raise problems.name_taken(request.name, held.reservation)
             tool = tool or await self._new_id(request)
-            wanted = Reservation(tool=tool, operation=request.operation, reserved_at=time.time())
+            wanted = Reservation(tool=tool, operation=request.operation, reserved_at=self._now())
             if await self._names.reserve(request.name, wanted, held.revision):
                 return tool
             held = await self._names.find(request.name)
@@ -158,7 +157,11 @@ class Gateway:
         record = await self._records.read(reservation.tool, reservation.operation)
         exists = await self._states.read(reservation.tool)
         events = [entry.event for entry in record.entries]
-        return is_abandoned(reservation, Findings(waiting, events, exists is not None), time.time())
+        return is_abandoned(reservation, Findings(waiting, events, exists is not None), self._now())
+
+    def _now(self) -> float:
+        """Seconds that other gateways count as well: a name is not to be taken by one whose clock is ahead."""
+        return self._bus.clock.now().timestamp()
 
     async def _has_unended(self, tool: str) -> bool:
         """Whether a command waits for the tool. One that has ended is still there until it is acknowledged."""

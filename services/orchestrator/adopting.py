@@ -7,7 +7,6 @@ after that record. So a folder without a record says for certain that the record
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -120,7 +119,7 @@ class Adopting:
             record = await records.append(record, accepted(command))
         if record.ended is not None:
             return record
-        now = datetime.now(UTC)
+        now = self.bus.clock.now()
         started = OperationStarted(
             operation=command.operation,
             tool=command.tool,
@@ -146,7 +145,8 @@ class Adopting:
         await names.claim_id(command.tool, command.operation)
         held = await names.find(command.tool_name)
         if held.reservation is None:
-            wanted = Reservation(tool=command.tool, operation=command.operation, reserved_at=time.time())
+            now = self.bus.clock.now().timestamp()
+            wanted = Reservation(tool=command.tool, operation=command.operation, reserved_at=now)
             if await names.reserve(command.tool_name, wanted, held.revision):
                 return
             held = await names.find(command.tool_name)

@@ -207,7 +207,7 @@ class StartBuilt:
             await self._stop(task, operation)
             raise
         except asyncio.CancelledError:
-            if datetime.now(UTC) >= operation.deadline:
+            if operation.seconds_left <= 0:
                 await self._stop_when_it_can_be(task, operation)
             raise
 

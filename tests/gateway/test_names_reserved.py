@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
+from datetime import timedelta
 
 import pytest
 
@@ -13,12 +13,13 @@ from libs.contracts.names import new_operation_id, tool_id
 from libs.contracts.operations import OperationFailed, OperationSucceeded
 from libs.contracts.streams import Reservation
 from libs.runtime.bus.names import Names
-from services.gateway import handlers
 from services.gateway.domain.reservations import DEAD_AFTER
+from services.gateway.handlers import Gateway
 from tests.gateway.doors import Door, accepted, door, on_both_servers, operation, refused
 from tests.gateway.keeper import PAUSE, dies, keeper
 from tests.gateway.ledger import Ledger
 from tests.gateway.workers import working
+from tests.support.clocks import set_apart
 from tests.support.stage import Stage
 
 Later = Callable[[float], None]
@@ -26,10 +27,13 @@ Later = Callable[[float], None]
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Later:
-    """Sets the clock of the gateways in this process forward, by so many seconds from now."""
+    """Makes it later for the gateways in this process, by so many seconds from now."""
 
     def set_forward(seconds: float) -> None:
-        monkeypatch.setattr(handlers, "time", SimpleNamespace(time=lambda: time.time() + seconds))
+        def now(gateway: Gateway) -> float:
+            return time.time() + seconds
+
+        monkeypatch.setattr(Gateway, "_now", now)
 
     return set_forward
 
@@ -79,6 +83,17 @@ async def test_a_name_whose_gateway_died_is_held_for_a_minute_and_then_given_awa
     assert held.tool != abandoned.tool
     command = await ledger.accepted_once(shown["id"])
     assert command.tool == held.tool
+
+
+async def test_a_gateway_whose_clock_is_ahead_takes_no_name_sooner(
+    stage: Stage, ledger: Ledger, gateway: Door, abandoned: Reservation, monkeypatch: pytest.MonkeyPatch
+):
+    set_apart(monkeypatch, timedelta(hours=1))
+    async with door(stage, gateway.data) as hasty:
+        assert refused(await hasty.install(name="lathe"), 409, "name_taken")["tool"] == abandoned.tool
+    held = await ledger.holder("lathe")
+    assert held is not None
+    assert held.tool == abandoned.tool
 
 
 async def test_the_late_repetition_of_the_one_who_lost_the_name_is_told_so(

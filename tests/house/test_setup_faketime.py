@@ -10,6 +10,7 @@ import pytest
 
 from deploy.setup import faketime
 from deploy.setup.shell import PersonNeeded
+from tests.support.clocks import wrong
 
 CLOCKS = "import time; print(time.time(), time.monotonic(), time.clock_gettime(time.CLOCK_BOOTTIME))"
 
@@ -18,7 +19,7 @@ def test_a_process_has_another_time_of_day_and_everybody_s_measure_of_durations(
     """Heartbeats and watchdogs are measured by clocks that a wrong time of day does not touch."""
     said = subprocess.run(
         [sys.executable, "-I", "-c", CLOCKS],
-        env={"LD_PRELOAD": str(faketime.found()), "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"},
+        env=wrong("+1h"),
         check=True,
         capture_output=True,
         text=True,

@@ -1,6 +1,5 @@
 """Is a stack ready, and if not, whose fault is it?"""
 
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -9,26 +8,23 @@ from services.orchestrator.domain.observations import ServiceObservation
 from services.orchestrator.domain.readiness import exit_sentence
 from services.orchestrator.domain.stacks import readiness
 
-NOW = datetime(2026, 1, 1, tzinfo=UTC)
-LONG_UP, JUST_UP = NOW - timedelta(seconds=5), NOW - timedelta(seconds=0.1)
+LONG, JUST_NOW = 5.0, 0.1
 
 
 def seen(state: Any = "running", **more: Any) -> ServiceObservation:
-    return ServiceObservation("web", state, **{"started_at": LONG_UP, **more})
+    return ServiceObservation("web", state, **more)
 
 
 @pytest.mark.parametrize(
     ("service", "expected"),
     [
         (seen(), "ready"),
-        (seen(started_at=JUST_UP), "wait"),
         (seen(job=True), "ready"),
-        (seen(started_at=JUST_UP, job=True), "wait"),
         (seen(health="starting"), "wait"),
         (seen(health="starting", job=True), "wait"),
-        (seen(health="healthy", started_at=JUST_UP), "ready"),
+        (seen(health="healthy"), "ready"),
         (seen(health="unhealthy"), "unhealthy"),
-        (seen("created", started_at=None), "wait"),
+        (seen("created"), "wait"),
         (seen("paused"), "wait"),
         (seen("exited", exit_code=0), "exited"),
         (seen("exited", exit_code=0, job=True), "ready"),
@@ -46,11 +42,26 @@ def seen(state: Any = "running", **more: Any) -> ServiceObservation:
     ids=repr,
 )
 def test_what_is_seen_of_a_service_says_what_to_do(service: ServiceObservation, expected: readiness.Verdict):
-    assert readiness.verdict(service, 2, NOW) == expected
+    assert readiness.verdict(service, 2, LONG) == expected
+
+
+@pytest.mark.parametrize(
+    ("service", "expected"),
+    [
+        (seen(), "wait"),
+        (seen(job=True), "wait"),
+        (seen(health="healthy"), "ready"),
+        (seen("exited", exit_code=1), "exited"),
+        (seen("exited", exit_code=0, job=True), "ready"),
+    ],
+    ids=repr,
+)
+def test_what_has_just_come_up_is_no_news_yet(service: ServiceObservation, expected: readiness.Verdict):
+    assert readiness.verdict(service, 2, JUST_NOW) == expected
 
 
 def test_restarts_from_before_do_not_count():
-    assert readiness.verdict(seen(restarts=2), 2, NOW) == "ready"
+    assert readiness.verdict(seen(restarts=2), 2, LONG) == "ready"
 
 
 def test_of_several_failures_the_one_is_blamed_that_others_wait_for():

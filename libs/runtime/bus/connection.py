@@ -15,6 +15,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import nats
@@ -33,6 +34,7 @@ from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
 from libs.contracts.subjects import QUERY
 from libs.runtime import metrics, tracing
+from libs.runtime.bus.clock import Clock, ticks
 from libs.runtime.bus.replies import Replies
 from libs.runtime.cancellation import told_to_end
 
@@ -116,6 +118,7 @@ class Bus:
         self.nats = connection
         self.jetstream: JetStreamContext = connection.jetstream(timeout=2.0)
         self.source = source
+        self.clock = Clock()
         self._replies = Replies(connection)
         self._reconnects: set[asyncio.Event] = set()
         self._flushing: set[asyncio.Task[None]] = set()
@@ -233,6 +236,16 @@ class Bus:
         Raises `APIError` for a refusal, and nats-py's `TimeoutError` or `NoRespondersError` where nobody answers.
         """
         return _answer(await self._replies.ask(f"$JS.API.{what}", json.dumps(wanted).encode(), TIMEOUT))
+
+    async def ask_time(self, stream: Stream) -> None:
+        """Sets the clock by the server that leads this stream; where nobody answers it goes on as it was."""
+        asked = ticks()
+        try:
+            answer = await self.ask_jetstream(f"STREAM.INFO.{stream.name}", {})
+        except (*NO_ANSWER, APIError) as problem:
+            log.debug("nats did not tell its time", problem=repr(problem))
+            return
+        self.clock.heard(datetime.fromisoformat(answer["ts"]), asked, ticks())
 
     async def _get(self, stream: Stream, wanted: dict[str, object], patience: float = 30.0) -> Kept | None:
         subject, payload = f"$JS.API.STREAM.MSG.GET.{stream.name}", json.dumps(wanted).encode()

@@ -7,7 +7,6 @@ a worker must know from the record that it is still the owner before it acknowle
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -16,6 +15,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from libs.runtime import tracing
+from libs.runtime.bus.clock import ticks
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.timing import Timing
 
@@ -29,7 +29,7 @@ class Delivery:
         self._bus = bus
         self._message = message
         self._timing = timing
-        self._beaten = _now()
+        self._beaten = ticks()
         self._lapsed = False
         self._doubtful = False
         self.sequence = message.metadata.sequence.stream
@@ -47,7 +47,7 @@ class Delivery:
 
     def alive(self) -> bool:
         """Whether the server knows recently enough that we are on it; children live only as long."""
-        return _now() - self._beaten < self._timing.watchdog_bound
+        return ticks() - self._beaten < self._timing.watchdog_bound
 
     def lapsed(self) -> bool:
         """Whether we were silent for so long that the command may be another's by now."""
@@ -58,7 +58,7 @@ class Delivery:
 
         That begins before `lapsed`, as a watchdog has to be done by then.
         """
-        return self._doubtful or _now() - self._beaten > self._timing.doubt
+        return self._doubtful or ticks() - self._beaten > self._timing.doubt
 
     @asynccontextmanager
     async def held(self) -> AsyncGenerator[None]:
@@ -77,7 +77,7 @@ class Delivery:
 
     async def _say_alive(self) -> bool:
         """Counts from when it was said, once the server has answered: a line that is dead may look well for long."""
-        said = _now()
+        said = ticks()
         try:
             await self._bus.nats.request(self._message.reply, Msg.Ack.Progress, timeout=self._timing.heartbeat)
         except NatsError as problem:
@@ -103,8 +103,3 @@ class Delivery:
         """Gives it back, unless it may be another's by now: that one would lose it. It comes again by itself then."""
         if not self.lapsed():
             await self._message.nak(delay=delay)
-
-
-def _now() -> float:
-    """Seconds on the clock that children are watched by: it goes on while the machine sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from libs.contracts.streams import EVENTS, TASKS
 from libs.contracts.subjects import STEP
 from libs.contracts.tasks import Task, TaskEnded
 from libs.contracts.tools import InstallTool, Tool
+from libs.runtime.bus.clock import ticks
 from libs.runtime.bus.connection import Bus, Refused
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.logs import LogWriter
@@ -102,19 +102,24 @@ class Operation:
     problem: Problem | None = None
     asked: list[Task] = field(default_factory=list[Task])
 
+    @property
+    def seconds_left(self) -> float:
+        """Until its deadline, which another service may have set: by the time of NATS."""
+        return (self.deadline - self.bus.clock.now()).total_seconds()
+
     async def guard(self) -> None:
         """Look again before each thing that changes the world: raises `FencedOff` or `CancelSeen`.
 
         An answer that we hear late, held up on its way or by a pause of ours, is asked for again.
         """
         for _ in range(LOOKS):
-            asked = time.clock_gettime(time.CLOCK_BOOTTIME)
+            asked = ticks()
             match standing(await self.records.read(self.tool, self.id), self.fence):
                 case Standing.FENCED_OFF:
                     raise FencedOff(self.id)
                 case Standing.CANCELLED if not self.relentless:
                     raise CancelSeen(self.id)
-                case _ if time.clock_gettime(time.CLOCK_BOOTTIME) - asked <= FRESH:
+                case _ if ticks() - asked <= FRESH:
                     return
                 case _:
                     continue

@@ -10,10 +10,14 @@ from typing import get_args
 
 from libs.contracts.names import random_word
 from libs.contracts.operations import Kind
+from libs.contracts.streams import EVENTS
 from libs.runtime.bus.connection import Bus, connect
 from libs.runtime.bus.provision import provisioned
 from libs.runtime.bus.timing import Timing
 from libs.runtime.settings import Settings
+
+# Seconds until NATS is asked again what time it is.
+TIME_KEPT = 30.0
 
 
 class ConnectionLost(Exception):
@@ -46,8 +50,19 @@ async def session(settings: Settings, service: str) -> AsyncGenerator[Session]:
         asyncio.TaskGroup() as group,
     ):
         watching = group.create_task(break_when(closed))
-        yield Session(bus, await provisioned(bus), timing_of(settings))
+        instance = await provisioned(bus)
+        await bus.ask_time(EVENTS)
+        timing = group.create_task(_keep_time(bus))
+        yield Session(bus, instance, timing_of(settings))
         watching.cancel()
+        timing.cancel()
+
+
+async def _keep_time(bus: Bus) -> None:
+    """For a task group; never returns."""
+    while True:
+        await asyncio.sleep(TIME_KEPT)
+        await bus.ask_time(EVENTS)
 
 
 async def break_when(closed: asyncio.Event) -> None:

@@ -181,7 +181,7 @@ class TaskWorker:
             except CancelSeen:
                 return _ended(task, "cancelled")
             except DeadlinePassed:
-                return _ended(task, "failed", error=_too_late(task, self._bus.source))
+                return _ended(task, "failed", error=_too_late(task))
             except Failure as failure:
                 if delivery.doubtful():
                     raise Interrupted(task.operation) from failure
@@ -209,13 +209,9 @@ class TaskWorker:
                     return await self._handlers[type(task)].act(task, operation)
 
 
-def _too_late(task: Task, source: str) -> Problem:
-    """Names the clock: one that is wrong by more than the deadline makes every task late."""
-    now = datetime.now(UTC)
-    message = (
-        f"{task.what} was not done by {task.deadline:%Y-%m-%d %H:%M:%S} UTC, when the operation's time was over; "
-        f"by the clock of {source} it is {now:%Y-%m-%d %H:%M:%S}."
-    )
+def _too_late(task: Task) -> Problem:
+    until = f"{task.deadline:%Y-%m-%d %H:%M:%S} UTC"
+    message = f"{task.what} was not done by {until}, when the operation's time was over."
     return Problem(code="deadline_exceeded", message=message)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
@@ -55,7 +54,7 @@ async def _broken_off(operation: Operation) -> Exception:
     with operation.signals.of(operation.id) as event:
         while True:
             event.clear()
-            left = (operation.deadline - datetime.now(UTC)).total_seconds()
+            left = operation.seconds_left
             if left <= 0 and not operation.relentless:
                 return DeadlinePassed(operation.id)
             await woken(event, min(operation.timing.poll, max(left, 0.05)))

@@ -219,7 +219,7 @@ class Worker:
             return await self._append_end(record, ended, run)
 
     async def _begin(self, command: ToolCommand, record: Record, delivery: Delivery) -> Record:
-        now = datetime.now(UTC)
+        now = self._bus.clock.now()
         started = OperationStarted(
             operation=command.operation,
             tool=command.tool,

@@ -1,11 +1,11 @@
 """Watches a stack that is being started, until all of it is ready, or one of it has failed."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from libs.contracts.problems import Failure
@@ -44,13 +44,20 @@ _NEVER = Run("", 0)
 
 @dataclass(frozen=True)
 class StackWatch:
+    """How long a run has lasted is counted from when it was first seen: the engine's clock may be another."""
+
     engine: Engine
     instance: str
     tool: str
+    _first_seen: dict[tuple[str, Run], float] = field(
+        default_factory=dict[tuple[str, Run], float], compare=False, repr=False
+    )
 
     async def runs(self) -> dict[str, Run]:
-        """Of every container, by its id: what ended of it is no news."""
-        return {each["Id"]: _run(each) for each in await self._inspected()}
+        """Of every container, by its id: what ended of it is no news, and what runs has lasted."""
+        runs = {each["Id"]: _run(each) for each in await self._inspected()}
+        self._first_seen.update(dict.fromkeys(runs.items(), -math.inf))
+        return runs
 
     async def until_failure(self, before: Mapping[str, Run]) -> None:
         """Never returns; raises ToolExited or NotReady as soon as a service fails that has run since `before`."""
@@ -133,13 +140,17 @@ class StackWatch:
     async def _look(self, inspected: list[Inspected], restarts: Mapping[str, int]) -> list[ServiceObservation]:
         """Those that are not ready yet. `restarts` is what the engine had counted of each when the waiting began."""
         seen = {each["Id"]: from_inspection(each) for each in inspected}
-        now = datetime.now(UTC)
+        lasted = {each["Id"]: self._lasted(each) for each in inspected}
         verdicts: dict[str, readiness.Verdict] = {
-            id: readiness.verdict(service, restarts[id], now) for id, service in seen.items()
+            id: readiness.verdict(service, restarts[id], lasted[id]) for id, service in seen.items()
         }
         if guilty := readiness.worst(verdicts, _blame(inspected)):
             raise await self._failed(seen[guilty], verdicts[guilty], next(e for e in inspected if e["Id"] == guilty))
         return [seen[id] for id, each in verdicts.items() if each == "wait"]
+
+    def _lasted(self, inspected: Inspected) -> float:
+        now = time.monotonic()
+        return now - self._first_seen.setdefault((inspected["Id"], _run(inspected)), now)
 
     async def _failed(self, service: ServiceObservation, how: readiness.Verdict, inspected: Inspected) -> Failure:
         log = await self._last_lines(service, ended=how == "exited")
@@ -152,7 +163,8 @@ class StackWatch:
 
     async def _exit(self, container: str) -> int | None:
         """How it ended last, of one that the engine has started again by now."""
-        known = await DockerFeed(self.engine, self.instance).ends(container, time.time_ns() - LONG_AGO)
+        feed = DockerFeed(self.engine, self.instance)
+        known = await feed.ends(container, await feed.now() - LONG_AGO)
         if known:
             return known[-1][1]
         try:  # the engine has forgotten it: most likely it ends once more as it did

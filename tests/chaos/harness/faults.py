@@ -16,13 +16,13 @@ import structlog
 from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
-from deploy.setup import faketime
 from libs.contracts.streams import COMMANDS, TASKS
 from tests.chaos.harness.disks import filled
 from tests.chaos.harness.history import Fault
 from tests.chaos.harness.plan import Planned
 from tests.chaos.harness.stage import Stage
 from tests.chaos.harness.watcher import Watcher
+from tests.support.clocks import wrong
 from tests.support.platform_process import Process
 
 # Holds the lock that writers need until its input ends.
@@ -103,16 +103,9 @@ class Faults:
     async def _clock_wrong(self, planned: Planned) -> tuple[str, None]:
         """One life of a process an hour ahead of everybody else, or behind."""
         process = self._replica(planned)
-        library = faketime.found()
-        assert library is not None, "libfaketime is missing: run `make chaos`, which sets it up"
-        wrong = {
-            "LD_PRELOAD": str(library),
-            "FAKETIME": WRONG[planned.number % len(WRONG)],
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
         async with self._busy[process.name]:
             await process.kill()
-            with process.given(wrong):
+            with process.given(wrong(WRONG[planned.number % len(WRONG)])):
                 await self._stage.bring_up(process)
             await asyncio.sleep(planned.seconds)
             await process.kill()

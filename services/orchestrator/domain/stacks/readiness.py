@@ -1,7 +1,6 @@
 """Is a stack that was started ready? The worst news wins, and none of it is waited for."""
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Literal
 
 from services.orchestrator.domain.observations import ServiceObservation
@@ -12,8 +11,10 @@ MOST_RETRIES = 5  # of a service whose author has it started again when it ends
 Verdict = Literal["wait", "ready", "exited", "unhealthy"]
 
 
-def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdict:
-    """Of one service. `restarts` is the engine's count when the waiting began: a higher one means it ended meanwhile.
+def verdict(service: ServiceObservation, restarts: int, lasted: float) -> Verdict:
+    """Of one service, whose run has lasted for so many seconds.
+
+    `restarts` is the engine's count when the waiting began: a higher one means it ended meanwhile.
 
     One that is to be started again may end a few times: many a service ends until its database is there. The end of a
     job is not waited for, as what depends on it waits for it before it starts; but one that fails at once is told.
@@ -27,8 +28,7 @@ def verdict(service: ServiceObservation, restarts: int, now: datetime) -> Verdic
     if service.health != "none":
         waits: Mapping[str, Verdict] = {"healthy": "ready", "unhealthy": "unhealthy", "starting": "wait"}
         return waits[service.health]
-    up_for = (now - service.started_at).total_seconds() if service.started_at else 0.0
-    return "ready" if up_for >= STAYS_UP else "wait"
+    return "ready" if lasted >= STAYS_UP else "wait"
 
 
 def worst(verdicts: Mapping[str, Verdict], order: Iterable[str]) -> str | None:
