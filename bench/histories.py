@@ -21,7 +21,8 @@ from libs.contracts.principals import Principal
 from libs.contracts.releases import Release, Source, release_id
 from libs.contracts.streams import EVENTS
 from libs.contracts.tools import ServiceStatus, Tool, ToolState
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 
 AT_ONCE = 128
 PASSWORD = "BENCH_PASSWORD"

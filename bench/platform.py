@@ -18,7 +18,7 @@ from bench.children import running
 from bench.probe import first_answer
 from bench.stage import Stage, free_port
 from deploy.setup.images import build_args
-from libs.runtime.bus.connection import connect
+from libs.runtime.bus.connecting import connect
 from libs.runtime.bus.provision import provisioned
 
 MACHETE = Path(sys.executable).with_name("machete")

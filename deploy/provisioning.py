@@ -177,7 +177,7 @@ def _give(folders: Iterable[Path], owner: Owner) -> None:
 
 async def streams(data: Path, url: str, ack_wait: float) -> str:
     """Everything that `libs.contracts.streams` declares; returns the instance's id."""
-    from libs.runtime.bus.connection import connect
+    from libs.runtime.bus.connecting import connect
     from libs.runtime.bus.provision import provision
 
     password = nats_credentials.ensure(data / "secrets" / "nats.json", permissions())[PLATFORM]

@@ -101,7 +101,7 @@ def _assemble(**given: Any) -> list[Service]:
 
 async def _provision(nats: EmbeddedNats, settings: Settings) -> None:
     from libs.runtime import kept_instance
-    from libs.runtime.bus.connection import connect
+    from libs.runtime.bus.connecting import connect
     from libs.runtime.bus.provision import provision
 
     password = nats.credentials[PLATFORM]

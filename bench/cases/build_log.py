@@ -16,7 +16,7 @@ from bench.stage import Stage
 from bench.turns import in_turn
 from libs.contracts.names import random_word
 from libs.contracts.permissions import Permissions, permissions
-from libs.runtime.bus.connection import connect
+from libs.runtime.bus.connecting import connect
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.provision import provision
 from libs.runtime.children import Children

@@ -27,7 +27,8 @@ from bench.platform import Platform, platform
 from bench.stage import Stage
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.tools import Tool, ToolRecorded, ToolState
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 
 COUNTS = (10, 100, 500, 1000)
 LISTED = 2000

@@ -29,7 +29,8 @@ from bench.turns import in_turn
 from libs.contracts.permissions import Permissions, permissions
 from libs.contracts.streams import EVENTS
 from libs.contracts.tools import Tool
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provision
 from libs.runtime.bus.reader import extent
 from libs.runtime.embedded import EmbeddedNats

@@ -27,7 +27,8 @@ from bench.stage import Stage
 from bench.turns import in_turn
 from libs.contracts.permissions import Permissions, permissions
 from libs.contracts.streams import EVENTS, STATES
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.projection import Account, Projection
 from libs.runtime.bus.provision import provision
 from libs.runtime.bus.reader import read_until_now

@@ -16,7 +16,8 @@ from typing import get_args
 from libs.contracts.operations import OperationAccepted
 from libs.contracts.streams import WAITING_IN_ALL, WAITING_PER_TOOL
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.records import Record
 from libs.runtime.bus.waiting import WaitingCommands
 from libs.runtime.http.problems import Problem

@@ -15,7 +15,9 @@ from libs.contracts.principals import Role
 from libs.runtime import nats_issuer
 from libs.runtime.bus.agent_auth import authorizing_agents, disconnect
 from libs.runtime.bus.agent_requests import answering_agents
-from libs.runtime.bus.connection import Bus, Unavailable, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.session import break_when
 from libs.runtime.http.inside import Inside
 from libs.runtime.logging import get_logger

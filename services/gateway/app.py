@@ -9,7 +9,8 @@ from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, STATES
 from libs.runtime import scrape
 from libs.runtime.bus.attendance import unattended
 from libs.runtime.bus.backlog import fill, oldest_commands
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.quorum import ANSWERS_WITHIN, nats_checks
 from libs.runtime.bus.session import session
 from libs.runtime.health import Check

@@ -17,7 +17,8 @@ from libs.contracts.principals import Principal
 from libs.contracts.source import Refused
 from libs.contracts.streams import TASKS
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.kept_letters import KeptLetter, KeptLetters, sequence_of
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger

@@ -12,7 +12,8 @@ from libs.contracts.principals import Principal
 from libs.contracts.queries import Question
 from libs.contracts.source import Refused
 from libs.contracts.views import AcceptedOperation
-from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unanswerable, Unavailable
 from libs.runtime.http.problems import MEDIA_TYPE, Problem
 from services.gateway import fields, problems
 from services.gateway.admission import Admission

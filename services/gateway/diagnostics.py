@@ -12,7 +12,8 @@ from libs.contracts.subjects import ENGINE
 from libs.contracts.tools import ToolState
 from libs.contracts.views import Page
 from libs.runtime.bus.attendance import unattended
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.quorum import nats_checks
 from libs.runtime.http.problems import Problem
 from libs.runtime.version import VERSION

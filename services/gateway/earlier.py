@@ -19,7 +19,7 @@ from libs.contracts.queries import MAX_LINES, DescribeTools, ReadLastLines, Show
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import RECORD
 from libs.contracts.views import Descriptions, LastLines, ToolDescription, ToolView
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.names import Names
 from services.gateway import fields, problems
 from services.gateway.dependencies import (

@@ -18,11 +18,13 @@ from libs.contracts.queries import Answer, AuthenticateToken
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation
 from libs.contracts.subjects import RECORD, lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Refused, Stored, TooManyOfSubject, TooManyWaiting, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict, Refused, TooManyOfSubject, TooManyWaiting, Unavailable
 from libs.runtime.bus.lanes import readable
 from libs.runtime.bus.names import Held, Names
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.states import States
+from libs.runtime.bus.stored import Stored
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
 from services.gateway import problems

@@ -22,7 +22,8 @@ from libs.contracts.problems import Failure
 from libs.contracts.streams import COMMANDS, Reservation
 from libs.contracts.subjects import lane
 from libs.contracts.tools import InstallTool, Tool, ToolState
-from libs.runtime.bus.connection import Bus, Conflict, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict, Unavailable
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.names import Names
 from libs.runtime.bus.records import Record, Records, accepted

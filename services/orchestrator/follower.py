@@ -12,7 +12,8 @@ from typing import NamedTuple
 import structlog
 
 from libs.contracts.problems import Failure
-from libs.runtime.bus.connection import Bus, Refused, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Refused, Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.logs import Line, LogWriter, Overtaken, bounded
 from services.orchestrator.domain.log_frames import LogPosition, stamped

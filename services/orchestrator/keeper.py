@@ -10,8 +10,9 @@ import structlog
 
 from libs.contracts.streams import STATES
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Replaced, read
+from libs.runtime.bus.stored import Kept
 from services.orchestrator.ports import KeptTools
 
 log = structlog.get_logger(__name__)

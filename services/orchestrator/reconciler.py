@@ -20,7 +20,8 @@ from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.subjects import TOOL_ENGINE, lane
 from libs.contracts.tools import Repair, Repairs, StartTool, Tool
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Refused
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Refused
 from libs.runtime.bus.records import Records
 from libs.runtime.bus.states import States
 from services.orchestrator.domain.drift import Backoff, Cause, Drift, drift, is_at_work, judged

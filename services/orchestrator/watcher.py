@@ -16,7 +16,8 @@ from libs.contracts.problems import Failure
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import ServiceStatus, Tool, ToolState
-from libs.runtime.bus.connection import Bus, Refused, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Refused, Unavailable
 from libs.runtime.bus.states import States
 from libs.runtime.cancellation import lasting
 from services.orchestrator.domain.engine_events import EngineEvent

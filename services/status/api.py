@@ -18,7 +18,8 @@ from starlette.websockets import WebSocketDisconnect
 
 from libs.contracts.names import TOKEN
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import Replaced
 from libs.runtime.http.authentication import principal
 from libs.runtime.http.lifecycle import stopping

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from libs.contracts.streams import EVENTS
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.logging import get_logger
 from services.status.ports import Tables, TablesAway
 

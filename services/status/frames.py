@@ -13,7 +13,7 @@ from libs.contracts.live import Gap, GapFrame, HeartbeatFrame
 from libs.contracts.operations import OperationEnded
 from libs.contracts.subjects import RECORD, BadSubject
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 from services.status.history import chunk_of
 

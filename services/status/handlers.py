@@ -12,7 +12,7 @@ from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, ListOperations, ListTools, Question, ShowOperation, ShowTool
 from libs.contracts.source import shown
 from libs.contracts.views import OperationView, Page, ToolView
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from services.status.domain.entries import OperationEntry
 from services.status.domain.pages import BadCursor, operation_cursor, operation_place, tool_cursor, tool_place
 from services.status.domain.showing import operation_shown, tool_shown

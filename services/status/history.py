@@ -13,8 +13,9 @@ from libs.contracts.logs import PlainChunk, plain_chunk
 from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import asked_of, count_by_subject, count_from, extent, first_since, read_until_now
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)

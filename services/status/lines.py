@@ -12,8 +12,10 @@ from libs.contracts.logs import LogLine, PlainChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import read, read_until_now
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 from services.status.domain.cursors import missing_because
 from services.status.domain.entries import OperationEntry

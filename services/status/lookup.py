@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from libs.contracts import missing
 from libs.contracts.problems import Problem
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import OperationEntry
 from services.status.ports import Tables, TablesAway, ToolRow

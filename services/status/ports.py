@@ -8,9 +8,9 @@ from typing import Protocol
 
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.projection import ProjectedAway
 from libs.runtime.bus.reader import Extent
+from libs.runtime.bus.stored import Kept
 from services.status.domain.entries import EngineEntry, OperationEntry, RebuildEntry, ToolEntry
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 from services.status.ports import Tables
 from services.status.progress import Progress

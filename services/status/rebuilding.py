@@ -18,9 +18,11 @@ from libs.contracts.queries import Question, RebuildTables, ShowRebuild
 from libs.contracts.source import shown
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.views import RebuildView
-from libs.runtime.bus.connection import Bus, Kept, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.refilling import between, refill
 from libs.runtime.bus.signals import woken
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 from services.status.domain.entries import RebuildEntry
 from services.status.domain.showing import rebuild_shown

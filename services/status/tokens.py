@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from libs.contracts.principals import Principal
 from libs.contracts.queries import AuthenticateToken
-from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unanswerable, Unavailable
 from libs.runtime.http.problems import Problem
 
 BELIEVED = 5.0

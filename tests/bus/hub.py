@@ -22,7 +22,9 @@ from libs.contracts.streams import COMMANDS, DEAD_LETTERS, EVENTS, LOGS, STATES,
 from libs.contracts.subjects import DEAD_LETTER, LOG, STATE, STEP
 from libs.contracts.tasks import TaskEnded
 from libs.contracts.tools import InstallTool, Tool, ToolCommand, ToolRecorded
-from libs.runtime.bus.connection import Bus, Conflict, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict
 from libs.runtime.bus.names import Names
 from libs.runtime.bus.provision import provision
 from libs.runtime.bus.records import Record, Records, accepted

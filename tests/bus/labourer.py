@@ -35,7 +35,8 @@ from libs.contracts.tools import (
     ToolState,
     UninstallTool,
 )
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.operation import Away, Changed, Effect, Operation, Removed, Untouched
 from libs.runtime.bus.records import Record, Records

@@ -13,7 +13,8 @@ from libs.contracts.letters import DeadLetter
 from libs.contracts.principals import Principal
 from libs.contracts.queries import AuthenticateToken
 from libs.contracts.streams import EVENTS
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.kept_letters import KeptLetter, KeptLetters
 from tests.support.stage import Stage, eventually, staged
 

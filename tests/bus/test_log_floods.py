@@ -12,7 +12,7 @@ from nats.js.api import DiscardPolicy
 from libs.contracts.logs import LogChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.logs import HARD, SOFT, Line, LogWriter
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.losing import lose_answers

@@ -14,8 +14,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Bus, Kept, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.projection import LEAVE, WATCH, Account, Projection, _leave
+from libs.runtime.bus.stored import Kept
 from tests.bus.cable import cable
 from tests.bus.sketch import tool
 from tests.status.stories import lost

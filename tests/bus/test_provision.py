@@ -6,7 +6,8 @@ import pytest
 
 from libs.contracts.streams import BUCKETS, COMMANDS, LOGS, SOURCES, STREAMS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provision
 from tests.support.nats_server import NATS_VERSIONS, NatsCluster, running_cluster
 from tests.support.stage import USERS, staged

@@ -12,8 +12,9 @@ from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.streams import EVENTS, LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime.bus import reader
-from libs.runtime.bus.connection import Bus, Kept
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Discarded, Replaced, count_by_subject, extent, read, read_until_now
+from libs.runtime.bus.stored import Kept
 from tests.support.nats_server import NATS_VERSIONS
 from tests.support.stage import WITHIN, Stage, eventually, staged
 

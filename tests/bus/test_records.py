@@ -11,7 +11,8 @@ import pytest
 
 from libs.contracts.operations import OperationStarted, OperationSucceeded
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict
 from libs.runtime.bus.records import Record, Records, accepted
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.losing import lose_answers

@@ -13,7 +13,7 @@ import pytest
 from libs.contracts.agents import agent_inbox
 from libs.contracts.permissions import Permissions, agent_permissions, permissions
 from libs.runtime.bus.agent_auth import authorizing_agents
-from libs.runtime.bus.connection import close, connect, servers_of
+from libs.runtime.bus.connecting import close, connect, servers_of
 from libs.runtime.nats_callout import credentials
 from libs.runtime.nats_keys import credentials_file, new_issuer, new_user
 from tests.support.nats_server import NATS_VERSIONS, NatsServers, running_servers

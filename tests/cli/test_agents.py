@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import pytest
 
-from libs.runtime.bus.connection import close, servers_of
+from libs.runtime.bus.connecting import close, servers_of
 from tests.cli.hands import Shell
 from tests.gateway.doors import Door, door
 from tests.support.stage import Stage

@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from libs.contracts.permissions import permissions
 from libs.contracts.schemas import SPEAKERS
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, LOGS, NAMES, SOURCES, STREAMS, TASKS
-from libs.runtime.bus.connection import inbox_prefix
+from libs.runtime.bus.connecting import inbox_prefix
 from tests.contracts.samples import SAMPLES
 from tests.support.nats_server import NATS_VERSIONS, NatsServers, running_servers
 from tests.support.stage import USERS, WITNESS

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from libs.contracts.agents import STATUS_HEADER
-from libs.runtime.bus.connection import close, servers_of
+from libs.runtime.bus.connecting import close, servers_of
 from tests.gateway.doors import Door
 from tests.support.stage import Stage
 

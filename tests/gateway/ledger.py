@@ -9,8 +9,8 @@ from libs.contracts.operations import OperationAccepted, Recorded
 from libs.contracts.streams import COMMANDS, EVENTS, Reservation, Stream
 from libs.contracts.subjects import RECORD
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.names import Names
+from libs.runtime.bus.stored import Kept
 from tests.support.stage import WITHIN, Stage
 
 

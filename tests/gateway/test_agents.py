@@ -16,7 +16,7 @@ from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
 
 from libs.contracts.principals import Principal, Role
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connecting import servers_of
 from services.gateway.adapters.agent_table import AgentAccounts
 from services.gateway.adapters.database import Database, file_address
 from services.gateway.agents import MAX_BODY

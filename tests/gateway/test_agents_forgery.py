@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from libs.contracts.streams import COMMANDS
 from libs.runtime import metrics
-from libs.runtime.bus.connection import close, servers_of
+from libs.runtime.bus.connecting import close, servers_of
 from libs.runtime.nats_keys import new_user, user_form
 from tests.gateway.agents import hired, robot, said
 from tests.gateway.doors import GIT_URL, Door, on_both_servers, operation

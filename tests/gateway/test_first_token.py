@@ -11,7 +11,7 @@ import pytest
 
 from libs.contracts.principals import Principal
 from libs.contracts.queries import AuthenticateToken
-from libs.runtime.bus.connection import Unanswerable
+from libs.runtime.bus.failures import Unanswerable
 from libs.runtime.service import ServiceBroke
 from services.gateway.adapters import accounts, token_file
 from services.gateway.adapters.accounts import FirstAccount

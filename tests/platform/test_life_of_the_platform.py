@@ -13,7 +13,7 @@ import httpx
 import nats
 import pytest
 
-from libs.runtime.bus.connection import close
+from libs.runtime.bus.connecting import close
 from tests.support.platform_api import Api
 from tests.support.platform_checks import fresh
 from tests.support.platform_containers import SERVERS, SERVICES, ContainedPlatform, free_ports, run

@@ -15,7 +15,7 @@ from nats.aio.client import Client
 from nats.js.api import StreamConfig
 
 from libs.runtime import loopback, nats_credentials
-from libs.runtime.bus.connection import close
+from libs.runtime.bus.connecting import close
 from libs.runtime.datalock import DataHeld
 from libs.runtime.embedded import EmbeddedNats
 from tests.support.nats_server import EVERYTHING, NATS_VERSIONS, embedded_client, nats_binaries

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import Field
 
-from libs.runtime.bus.connection import servers_of
+from libs.runtime.bus.connecting import servers_of
 from libs.runtime.settings import CommaList, Pairs, Settings
 from libs.runtime.settings_reference import render_settings_reference
 from libs.runtime.variables import NOT_SETTINGS, SettingsError, variable

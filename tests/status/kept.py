@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from libs.contracts.envelope import Message, envelop
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 
 
 def kept(message: Message, sequence: int) -> Kept:

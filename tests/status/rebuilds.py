@@ -13,7 +13,8 @@ from libs.contracts.principals import Principal
 from libs.contracts.queries import RebuildTables, ShowRebuild
 from libs.contracts.streams import EVENTS
 from libs.contracts.views import RebuildView
-from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unanswerable, Unavailable
 from services.status.adapters.databases import Database, File, Server
 from services.status.adapters.rows import SECOND, SHOWN, Tables
 from services.status.settings import Settings

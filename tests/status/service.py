@@ -20,7 +20,8 @@ from libs.contracts.envelope import Message
 from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.queries import Question
 from libs.contracts.streams import EVENTS, LOGS
-from libs.runtime.bus.connection import Bus, Unanswerable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unanswerable
 from services.status.app import build
 from services.status.domain.cursors import parse_cursor
 from services.status.settings import Settings

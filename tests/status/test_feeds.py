@@ -13,8 +13,8 @@ from libs.contracts.envelope import envelop
 from libs.contracts.logs import CHUNK_LINES
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.reader import Discarded, Replaced
+from libs.runtime.bus.stored import Kept
 from services.status.domain.topics import EVERYTHING
 from services.status.feeds import STEP, Feed, Room, Tap
 from services.status.frames import Encoder, Entry

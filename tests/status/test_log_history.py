@@ -19,9 +19,11 @@ from libs.contracts.logs import LogChunk
 from libs.contracts.queries import ShowOperation
 from libs.contracts.streams import LOGS, MIB, Stream
 from libs.contracts.subjects import LOG
-from libs.runtime.bus.connection import Bus, Kept, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.log_shares import LogShares
 from libs.runtime.bus.logs import LogWriter
+from libs.runtime.bus.stored import Kept
 from services.status import history
 from services.status.domain import silence
 from services.status.history import history_of

@@ -15,7 +15,7 @@ from libs.contracts.envelope import envelop
 from libs.contracts.logs import LogChunk, LogLine
 from libs.contracts.queries import ShowOperation, ShowTool
 from libs.contracts.streams import LOGS
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.domain import silence
 from services.status.history import BESIDE, Tail, chunk_of
 from tests.status.service import Running, chunk, printed, status_service, texts

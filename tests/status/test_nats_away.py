@@ -10,7 +10,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 
 from libs.contracts.envelope import Frozen
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from services.status.handlers import told
 from tests.status.service import Running, chunk, status_service, texts
 from tests.status.stories import Operation, tool

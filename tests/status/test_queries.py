@@ -13,7 +13,7 @@ import pytest
 from libs.contracts.queries import ListOperations, ListTools, ShowOperation, ShowTool
 from libs.contracts.tools import ToolState
 from libs.contracts.views import OperationView, Page, ToolView
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.adapters.tables import DatabaseTables
 from services.status.ports import About
 from tests.status.service import Running, status_service

@@ -18,7 +18,8 @@ from libs.contracts.envelope import Message
 from libs.contracts.queries import ListOperations, ListTools, Question
 from libs.contracts.streams import EVENTS
 from libs.contracts.views import Page
-from libs.runtime.bus.connection import Bus, Unanswerable, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unanswerable, Unavailable
 from services.status.adapters.databases import IDLE_LIMIT
 from tests.status.stories import Operation, tool
 from tests.support.processes import freeze, state_of

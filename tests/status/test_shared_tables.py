@@ -13,7 +13,7 @@ from sqlalchemy import text
 from libs.contracts.envelope import Message
 from libs.contracts.operations import Kind
 from libs.contracts.tools import ToolState
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.adapters.databases import Database, File, Server
 from services.status.adapters.tables import DatabaseTables
 from services.status.domain.ledger import Ledger

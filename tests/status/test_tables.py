@@ -17,7 +17,7 @@ from sqlalchemy import make_url, text
 from libs.contracts.envelope import Message
 from libs.contracts.operations import OperationState
 from libs.contracts.tools import ToolRecorded, ToolState
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.adapters import schema
 from services.status.adapters.databases import Database, File, Opened, Server, in_sqlite, prepared
 from services.status.adapters.tables import DatabaseTables

@@ -29,7 +29,7 @@ from nats.aio.client import Client
 
 from libs.contracts.permissions import Permissions
 from libs.runtime import loopback, nats_binary
-from libs.runtime.bus.connection import close, servers_of
+from libs.runtime.bus.connecting import close, servers_of
 from libs.runtime.embedded import LAUNCHER, EmbeddedNats
 from libs.runtime.nats_config import GIB, Cluster, NatsUser, ServerSettings, render
 from tests.support.processes import freeze

@@ -29,7 +29,8 @@ from libs.contracts.streams import EVENTS, STATES
 from libs.contracts.subjects import STATE, TOOL_ENGINE
 from libs.contracts.tools import ToolRecorded
 from libs.runtime import loopback, nats_issuer
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provision, provisioned
 from libs.runtime.bus.records import Record, Records
 from libs.runtime.nats_keys import Issuer, new_issuer

@@ -23,7 +23,8 @@ from typing import Any
 from deploy.setup.images import BUSYBOX
 from libs.contracts.names import random_word
 from libs.runtime import loopback
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provisioned
 from tests.support.platform import TIMES, Platform
 from tests.support.platform_api import Api

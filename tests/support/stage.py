@@ -6,7 +6,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from libs.contracts.permissions import Permissions, permissions
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provision
 from libs.runtime.nats_keys import Issuer, new_issuer
 from tests.support.nats_server import NatsServers, running_servers

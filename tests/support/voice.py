@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from nats.aio.client import Client
 
-from libs.runtime.bus.connection import close
+from libs.runtime.bus.connecting import close
 from tests.support.nats_server import NatsServers
 
 REFUSAL = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"')

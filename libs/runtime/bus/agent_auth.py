@@ -19,7 +19,8 @@ from nats.errors import Error as NatsError
 
 from libs.contracts.permissions import CALLOUT, agent_permissions
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_callout import Callout, admission, asked, refusal, signer
 from libs.runtime.nats_config import MACHETE

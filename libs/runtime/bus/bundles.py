@@ -25,7 +25,8 @@ from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from libs.contracts.streams import SOURCES, Stream
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import Replaced, read_until_now
 
 _STORE = Stream(name=f"OBJ_{SOURCES.name}", subjects=(f"$O.{SOURCES.name}.>",), max_bytes=SOURCES.max_bytes)

@@ -10,33 +10,30 @@ shorter than `patience` is not noticed by anyone but the clock.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
 
-import nats
 import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError, OutboundBufferLimitError
 from nats.errors import TimeoutError as NatsTimeout
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
-from libs.contracts.envelope import Envelope, Frozen, Message, Undecodable, decode, envelop
+from libs.contracts.envelope import Frozen, Message, decode, envelop
 from libs.contracts.problems import Problem
 from libs.contracts.queries import Answer, Question
 from libs.contracts.streams import Stream
 from libs.contracts.subjects import QUERY
 from libs.runtime import metrics, tracing
 from libs.runtime.bus.clock import Clock, ticks
+from libs.runtime.bus.failures import Conflict, Unanswerable, Unavailable, refusal_of
 from libs.runtime.bus.replies import Replies
-from libs.runtime.cancellation import told_to_end
+from libs.runtime.bus.stored import Kept, Stored, answer_of, kept_of
 
 log = structlog.get_logger(__name__)
 
@@ -52,63 +49,6 @@ NO_ANSWER = (NatsTimeout, NoRespondersError, OutboundBufferLimitError)
 _FLUSH_PATIENCE = 300
 
 Result = TypeVar("Result", bound=Frozen)
-
-
-class Unavailable(Exception):
-    """NATS, or the service asked, did not answer in the time that the caller had patience for."""
-
-
-class Conflict(Exception):
-    """Somebody else wrote to the subject first."""
-
-
-class Refused(Exception):
-    """The stream takes no more: it, or the disk beneath it, is full. The text is the server's."""
-
-
-class TooManyWaiting(Refused):
-    """As many messages wait, in all, as the stream takes."""
-
-
-class TooManyOfSubject(TooManyWaiting):
-    """As many messages wait under this very subject as the stream takes of one."""
-
-
-class Unanswerable(Exception):
-    """A question that was answered with a problem."""
-
-    def __init__(self, status: int, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.status = status
-        self.problem = problem
-
-
-@dataclass(frozen=True)
-class Stored:
-    """Where the stream put a message; `duplicate`: it had it already, there."""
-
-    sequence: int
-    duplicate: bool
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A message as a stream keeps it."""
-
-    sequence: int
-    subject: str
-    data: bytes
-
-    def open(self) -> Envelope[Message]:
-        return decode(self.data, self.subject)
-
-    def message(self) -> Message | None:
-        """None for what cannot be read: it is logged and passed over, for no stored message may end a process."""
-        try:
-            return self.open().data
-        except Undecodable as problem:
-            log.error("a stored message cannot be read", subject=self.subject, sequence=self.sequence, why=str(problem))
-            return None
 
 
 class Bus:
@@ -181,14 +121,14 @@ class Bus:
         give_up = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                ack = _answer(await self._replies.ask(subject, payload, TIMEOUT, dict(headers)))
+                ack = answer_of(await self._replies.ask(subject, payload, TIMEOUT, dict(headers)))
                 return Stored(ack["seq"], ack.get("duplicate", False))
             except APIError as problem:
                 if problem.err_code == WRONG_LAST_SEQUENCE:
                     raise Conflict(subject) from None
                 if problem.err_code == STORE_REFUSED:
                     self._count(stream, "refused")
-                    raise _refusal(problem.description or "the stream is full") from None
+                    raise refusal_of(problem.description or "the stream is full") from None
                 if problem.code != 503 and problem.err_code not in STILL_COPYING:
                     raise
                 cause: Exception = problem
@@ -235,7 +175,7 @@ class Bus:
 
         Raises `APIError` for a refusal, and nats-py's `TimeoutError` or `NoRespondersError` where nobody answers.
         """
-        return _answer(await self._replies.ask(f"$JS.API.{what}", json.dumps(wanted).encode(), TIMEOUT))
+        return answer_of(await self._replies.ask(f"$JS.API.{what}", json.dumps(wanted).encode(), TIMEOUT))
 
     async def ask_time(self, stream: Stream) -> None:
         """Sets the clock by the server that leads this stream; where nobody answers it goes on as it was."""
@@ -252,7 +192,7 @@ class Bus:
         give_up = asyncio.get_running_loop().time() + patience
         while True:
             try:
-                return _kept(await self._replies.ask(subject, payload, TIMEOUT))
+                return kept_of(await self._replies.ask(subject, payload, TIMEOUT))
             except NotFoundError:
                 return None
             except (*NO_ANSWER, APIError) as problem:
@@ -362,109 +302,3 @@ class Bus:
     def reconnected(self) -> None:
         for event in self._reconnects:
             event.set()
-
-
-def servers_of(url: str) -> list[str]:
-    return [address.strip() for address in url.split(",")]
-
-
-@asynccontextmanager
-async def connect(
-    url: str, *, user: str, password: str, service: str, source: str, on_closed: Callable[[], None] | None = None
-) -> AsyncGenerator[Bus]:
-    """A connection that reconnects for ever; `on_closed` is told if it ends all the same.
-
-    `url` may name several servers of one cluster, by commas: the connection is with one that answers.
-    """
-    holder: list[Bus] = []
-    leaving = False
-    line = source.partition("/")[0], user
-
-    async def noted(problem: Exception) -> None:
-        if not leaving:
-            log.warning("nats", problem=repr(problem))
-
-    async def reconnected() -> None:
-        log.info("nats reconnected")
-        metrics.nats_connected.labels(*line).set(1)
-        holder[0].reconnected()
-
-    async def disconnected() -> None:
-        if not leaving:
-            metrics.nats_connected.labels(*line).set(0)
-            metrics.nats_disconnects.labels(*line).inc()
-            log.warning("nats disconnected")
-
-    async def closed() -> None:
-        if not leaving and on_closed is not None:
-            on_closed()
-
-    connection = await nats.connect(
-        servers_of(url),
-        user=user,
-        password=password,
-        name=source,
-        inbox_prefix=inbox_prefix(service).encode(),
-        allow_reconnect=True,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.2,
-        connect_timeout=2,
-        ping_interval=5,
-        max_outstanding_pings=2,
-        pending_size=8 * 1024 * 1024,
-        error_cb=noted,
-        reconnected_cb=reconnected,
-        disconnected_cb=disconnected,
-        closed_cb=closed,
-    )
-    bus = Bus(connection, source)
-    holder.append(bus)
-    metrics.nats_connected.labels(*line).set(1)
-    metrics.nats_disconnects.labels(*line)
-    try:
-        yield bus
-    finally:
-        leaving = True
-        metrics.nats_connected.remove(*line)
-        await close(connection)
-
-
-async def close(connection: Client) -> None:
-    """Whatever state it is in: who leaves does not care what nats-py was about to do."""
-    try:
-        async with asyncio.timeout(5):
-            await connection.close()
-    except (NatsError, TimeoutError, OSError, RuntimeError) as problem:
-        # RuntimeError: uvloop's, where what is still to be said finds the line closed.
-        log.debug("nats did not close cleanly", problem=repr(problem))
-    except asyncio.CancelledError as problem:
-        # What nats-py waits for others wait for as well, and who cancels one of them cancels all.
-        if told_to_end():
-            raise
-        log.debug("nats did not close cleanly", problem=repr(problem))
-
-
-def _answer(reply: bytes) -> dict[str, Any]:
-    """What JetStream said. Raises `APIError`."""
-    answer: dict[str, Any] = json.loads(reply)
-    if "error" in answer:
-        APIError.from_error(answer["error"])
-    return answer
-
-
-def _kept(reply: bytes) -> Kept:
-    """The message alone: nats-py would parse its headers too, which takes half of the time."""
-    message = _answer(reply)["message"]
-    return Kept(message["seq"], message["subject"], base64.b64decode(message.get("data", "")))
-
-
-def _refusal(description: str) -> Refused:
-    """The server has one error code for all of them; 2.10 has it for a full disk too."""
-    if "maximum messages per subject" in description:
-        return TooManyOfSubject(description)
-    return TooManyWaiting(description) if "maximum messages" in description else Refused(description)
-
-
-def inbox_prefix(service: str) -> str:
-    """Every service has an inbox of its own: no other user may listen there."""
-    return f"_INBOX_{service}"

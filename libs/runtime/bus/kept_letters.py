@@ -10,7 +10,9 @@ from libs.contracts.envelope import Undecodable, decode
 from libs.contracts.letters import DeadLetter
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import NO_ANSWER, TIMEOUT, Bus, Kept, Unavailable
+from libs.runtime.bus.connection import NO_ANSWER, TIMEOUT, Bus
+from libs.runtime.bus.failures import Unavailable
+from libs.runtime.bus.stored import Kept
 
 _ID = re.compile(r"dl-([1-9][0-9]{0,17})")
 

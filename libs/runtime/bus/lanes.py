@@ -18,12 +18,14 @@ from libs.contracts.envelope import Undecodable
 from libs.contracts.streams import COMMANDS
 from libs.contracts.subjects import lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Kept
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Turn, turn
 from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.failures import Conflict
 from libs.runtime.bus.operation import Interrupted
 from libs.runtime.bus.records import Record, Records, accepted
 from libs.runtime.bus.signals import Signals, woken
+from libs.runtime.bus.stored import Kept
 from libs.runtime.bus.timing import Timing
 
 # Polls after which somebody further behind looks whether he was cancelled, should nothing have been heard of it.

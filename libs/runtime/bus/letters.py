@@ -18,8 +18,9 @@ from libs.contracts.problems import Problem
 from libs.contracts.streams import COMMANDS, DEAD_LETTERS, Stream
 from libs.contracts.tasks import Task, TaskEnded
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.failures import Conflict
 from libs.runtime.bus.records import Records
 
 log = structlog.get_logger(__name__)

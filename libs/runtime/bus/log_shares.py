@@ -19,7 +19,8 @@ from libs.contracts.names import is_operation_id
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.log_estimate import Estimate, Sources
 from libs.runtime.bus.reader import count_by_subject

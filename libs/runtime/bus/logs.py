@@ -26,7 +26,9 @@ from libs.contracts.logs import CHUNK_BYTES, CHUNK_LINES, LINE_BYTES, LogChunk
 from libs.contracts.streams import LOGS
 from libs.contracts.subjects import LOG
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Conflict, Kept, Refused, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict, Refused, Unavailable
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from libs.contracts.streams import NAMES, Reservation, Stream, id_key, name_key
-from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict
 
 _BUCKET = Stream(name=f"KV_{NAMES.name}", subjects=(f"$KV.{NAMES.name}.>",), max_bytes=NAMES.max_bytes)
 

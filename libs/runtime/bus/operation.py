@@ -17,8 +17,9 @@ from libs.contracts.subjects import STEP
 from libs.contracts.tasks import Task, TaskEnded
 from libs.contracts.tools import InstallTool, Tool
 from libs.runtime.bus.clock import ticks
-from libs.runtime.bus.connection import Bus, Refused
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Standing, standing
+from libs.runtime.bus.failures import Refused
 from libs.runtime.bus.logs import LogWriter
 from libs.runtime.bus.records import Record, Records
 from libs.runtime.bus.signals import Signals, woken

@@ -31,9 +31,11 @@ from nats.js.errors import NotFoundError
 
 from libs.contracts.streams import Stream
 from libs.runtime import metrics
-from libs.runtime.bus.connection import Bus, Kept, close, inbox_prefix, servers_of
+from libs.runtime.bus.connecting import close, inbox_prefix, servers_of
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
 from libs.runtime.bus.signals import woken
+from libs.runtime.bus.stored import Kept
 
 log = structlog.get_logger(__name__)
 

@@ -6,7 +6,8 @@ import asyncio
 from dataclasses import dataclass
 
 from libs.contracts.streams import Stream
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import asked_of
 from libs.runtime.health import Check
 

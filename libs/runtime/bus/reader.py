@@ -26,7 +26,9 @@ from nats.js.errors import APIError, NotFoundError
 
 from libs.contracts.names import random_word
 from libs.contracts.streams import Stream
-from libs.runtime.bus.connection import Bus, Kept, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
+from libs.runtime.bus.stored import Kept
 
 log = structlog.get_logger(__name__)
 

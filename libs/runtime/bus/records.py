@@ -23,7 +23,9 @@ from libs.contracts.principals import Principal
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import RECORD
 from libs.contracts.tools import InstallTool, ToolCommand
-from libs.runtime.bus.connection import Bus, Conflict, Kept
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict
+from libs.runtime.bus.stored import Kept
 
 log = structlog.get_logger(__name__)
 

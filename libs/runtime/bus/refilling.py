@@ -9,8 +9,10 @@ from typing import Protocol
 from nats.errors import Error as NatsError
 
 from libs.contracts.streams import Stream
-from libs.runtime.bus.connection import Bus, Kept, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
+from libs.runtime.bus.stored import Kept
 
 # Larger than what arrives bit by bit: what many of them are about is read and written once. Measured with 50,000
 # events: 12,700 a second with 1,024, 18,400 with 4,096; what is held meanwhile, and for how long, grows alike.

@@ -11,7 +11,8 @@ from typing import get_args
 from libs.contracts.names import random_word
 from libs.contracts.operations import Kind
 from libs.contracts.streams import EVENTS
-from libs.runtime.bus.connection import Bus, connect
+from libs.runtime.bus.connecting import connect
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.provision import provisioned
 from libs.runtime.bus.timing import Timing
 from libs.runtime.settings import Settings

@@ -10,7 +10,8 @@ from libs.contracts.operations import OperationEnded
 from libs.contracts.streams import STATES
 from libs.contracts.subjects import STATE
 from libs.contracts.tools import Tool, ToolCommand, ToolRecorded
-from libs.runtime.bus.connection import Bus, Conflict
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Conflict
 from libs.runtime.bus.names import Names
 
 

@@ -19,9 +19,10 @@ from libs.contracts.subjects import RECORD, TASK
 from libs.contracts.tasks import Task, TaskEnded, ToolTask
 from libs.contracts.tools import Tool
 from libs.runtime import metrics, tracing
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Standing, standing
 from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.intake import Intake
 from libs.runtime.bus.letters import keep
 from libs.runtime.bus.logs import LogWriter

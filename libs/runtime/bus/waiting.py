@@ -16,7 +16,8 @@ from libs.contracts.operations import OperationAccepted, OperationEnded, Recorde
 from libs.contracts.streams import COMMANDS
 from libs.contracts.subjects import COMMAND, RECORD, BadSubject, lane
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.lanes import readable
 from libs.runtime.bus.reader import count_by_subject
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import structlog
 
-from libs.runtime.bus.connection import Unavailable
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.operation import Away, CancelSeen, DeadlinePassed, FencedOff, Interrupted, Operation
 from libs.runtime.bus.signals import woken
 

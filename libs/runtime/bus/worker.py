@@ -20,9 +20,10 @@ from libs.contracts.streams import COMMANDS, Consumer
 from libs.contracts.tools import InstallTool, ToolCommand
 from libs.runtime import metrics, tracing
 from libs.runtime.bus.attempt import Attempt, Handler
-from libs.runtime.bus.connection import Bus, Conflict, Unavailable
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Move, Settle, Standing, Turn, next_move, standing
 from libs.runtime.bus.delivery import Delivery
+from libs.runtime.bus.failures import Conflict, Unavailable
 from libs.runtime.bus.intake import Intake
 from libs.runtime.bus.lanes import Lanes
 from libs.runtime.bus.letters import Burial, keep

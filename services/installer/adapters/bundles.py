@@ -9,7 +9,8 @@ from pathlib import Path
 import structlog
 
 from libs.runtime.bus import bundles
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.states import States
 
 log = structlog.get_logger(__name__)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, delete, select, update
 import libs.contracts.tasks  # noqa: F401  # the end of a task is among the events, so its type must be known
 from libs.contracts.envelope import Message, Undecodable, decode_message
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.adapters.rows import (
     Tables,
     entries,

@@ -14,8 +14,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from libs.contracts.envelope import Undecodable
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Kept
 from libs.runtime.bus.reader import Extent
+from libs.runtime.bus.stored import Kept
 from libs.runtime.logging import get_logger
 from services.status.adapters.databases import Database
 from services.status.adapters.filling import Place, begin_again, clear, fold_in, place_of, readable

@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, delete, select, update
 
 from libs.contracts.tools import ToolRecorded
-from libs.runtime.bus.connection import Kept
+from libs.runtime.bus.stored import Kept
 from services.status.adapters.databases import Database
 from services.status.adapters.filling import Place, begin_again, fold_in, place_of, readable
 from services.status.adapters.rows import SHOWN, entries, rows_of, with_ids

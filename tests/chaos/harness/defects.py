@@ -18,10 +18,11 @@ from libs.contracts.operations import OperationEnded, Recorded
 from libs.contracts.streams import COMMANDS, EVENTS
 from libs.contracts.tools import ToolCommand
 from libs.runtime.bus import operation, watch, worker
-from libs.runtime.bus.connection import Bus, Stored
+from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.decide import Move, Standing
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.records import Entry, Record, Records
+from libs.runtime.bus.stored import Stored
 from libs.runtime.bus.worker import Worker
 
 

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from libs.contracts.agents import STATUS_HEADER
-from libs.runtime.bus.connection import close, servers_of
+from libs.runtime.bus.connecting import close, servers_of
 from tests.support.platform import Platform
 from tests.support.platform_api import Accepted, accepted
 

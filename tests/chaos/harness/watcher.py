@@ -11,7 +11,8 @@ from libs.contracts.operations import OperationAccepted, OperationEnded, Operati
 from libs.contracts.streams import EVENTS
 from libs.contracts.subjects import RECORD
 from libs.contracts.tools import ToolCommand
-from libs.runtime.bus.connection import Bus, Unavailable
+from libs.runtime.bus.connection import Bus
+from libs.runtime.bus.failures import Unavailable
 from tests.chaos.harness.history import Said, Stored
 from tests.chaos.harness.stage import SEEN
 
