@@ -42,6 +42,7 @@ UNABLE = f"fatal: unable to access '{URL.value}/': "
         (UNABLE + "GnuTLS recv error (-110): The TLS connection was non-properly terminated.", "git_connection_lost"),
         ("remote: aborting due to possible repository corruption on the remote side.", "git_repository_damaged"),
         ("fatal: write error: No space left on device", "disk_full"),
+        ("fatal: sha1 file 'objects/pack/tmp_idx_x' write error. Out of diskspace", "disk_full"),
         ("fatal: transport 'file' not allowed", "git_protocol_not_allowed"),
         ("fatal: mismatched algorithms: client sha1; server sha256", "git_format_unsupported"),
         ("error: cannot run ssh: No such file or directory", "ssh_missing"),

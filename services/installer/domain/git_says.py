@@ -88,7 +88,7 @@ _MEANINGS: tuple[tuple[str, str, str], ...] = (
         "(MACHETE_GIT_TOKENS may hold a token for it).",
     ),
     (
-        r"no space left on device|disk quota exceeded",
+        r"no space left on device|disk quota exceeded|out of diskspace",
         "disk_full",
         "The disk of the installer is full: free some space, then install again.",
     ),
