@@ -141,13 +141,13 @@ class Hub:
             yield kept.open().data
             kept = await self.witness.next(stream, subject, kept.sequence + 1)
 
-    async def says(self, command: ToolCommand, text: str) -> None:
-        """Until its log has that line."""
+    async def says(self, command: ToolCommand, text: str, times: int = 1) -> None:
+        """Until its log has that line so often."""
         subject = LOG.build({"tool": command.tool, "source": command.operation})
 
         async def look() -> bool:
             chunks = [each async for each in self.all(LOGS, subject) if isinstance(each, LogChunk)]
-            return any(line.text == text for chunk in chunks for line in chunk.lines)
+            return sum(line.text == text for chunk in chunks for line in chunk.lines) >= times
 
         await eventually(look, f"{command.operation} says {text!r}")
 

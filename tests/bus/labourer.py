@@ -259,8 +259,7 @@ class Labour:
             return Untouched()
         if operation.before is None:
             raise Failure("tool_gone", f"{command.tool_name} is not installed any more.")
-        if job.away is not None and job.away.exists():
-            raise Away("the engine does not answer")
+        _look_for_engine(job)
         await operation.guard()
         await self.labourer.work(job, operation, command.tool_name, "act", job.seconds)
         return _done(command)
@@ -316,6 +315,7 @@ class TaskLabour:
         name = task.tool.rpartition("-")[0]
         job = self.labourer.orders.job(name)
         what = task.what.removeprefix("orchestrator.")
+        _look_for_engine(job)
         if not task.relentless:
             await operation.guard()
         await self.labourer.work(job, operation, name, what, job.recovery if task.relentless else job.seconds)
@@ -323,6 +323,11 @@ class TaskLabour:
             return None
         state = ToolState.RUNNING if isinstance(task, StartRelease) else ToolState.STOPPED
         return task.subject_tool.model_copy(update={"state": state})
+
+
+def _look_for_engine(job: Job) -> None:
+    if job.away is not None and job.away.exists():
+        raise Away("the engine does not answer")
 
 
 def _done(command: ToolCommand) -> Changed | Removed:

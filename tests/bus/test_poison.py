@@ -14,6 +14,7 @@ from libs.contracts.streams import COMMANDS, EVENTS, TASKS
 from libs.contracts.subjects import RECORD
 from libs.contracts.tasks import BuildRelease
 from libs.contracts.tools import ToolCommand
+from libs.runtime.bus.tasks import MAX_DELIVERIES
 from tests.bus.hub import Hub, on_both_servers
 from tests.bus.orders import KILL, Halt, Job
 from tests.bus.sketch import command, install
@@ -237,6 +238,22 @@ async def test_a_task_that_ends_the_process_each_time_is_given_up(hub: Hub):
     assert [each.worker for each in hub.effects.of(lathe.operation, "build")] == names
     (letter,) = await hub.letters()
     assert (letter.stream, letter.tool, letter.operation) == ("TASKS", lathe.tool, lathe.operation)
+
+
+@on_both_servers
+async def test_a_task_that_waits_for_the_engine_is_begun_once_however_long_it_waits(hub: Hub):
+    """Whoever takes it over has as many attempts left as if the engine had been there."""
+    hub.hire("installer", "installer", jobs=BUILDS)
+    away = hub.folder / "away"
+    away.touch()
+    first = hub.hire("orchestrator", "first", jobs={"lathe": Job(tasks=True, away=away)})
+    lathe = install("lathe")
+    await hub.submit(lathe)
+    await hub.says(lathe, "waiting: the engine does not answer", times=MAX_DELIVERIES)
+    first.kill()
+    hub.hire("orchestrator", "second", jobs=BUILDS)
+    (ended,) = await hub.settled(lathe)
+    assert isinstance(ended, OperationSucceeded)
 
 
 @on_both_servers

@@ -238,12 +238,15 @@ async def answered(bus: Bus, task: Task) -> TaskEnded | None:
     return None
 
 
-async def begun_under(bus: Bus, task: Task) -> list[int]:
-    """The deliveries under which work on a task was begun under its fence, in order."""
+async def begun_under(bus: Bus, task: Task) -> set[int]:
+    """The deliveries under which work on a task was begun under its fence.
+
+    However often each time: what waits for the engine begins its step again and again.
+    """
     subject = STEP.build({"tool": task.tool, "operation": task.operation})
-    found: list[int] = []
+    found = set[int]()
     async for kept in bus.each(EVENTS, subject, task.fence + 1):
         message = kept.message()
         if isinstance(message, StepStarted) and (message.step, message.fence) == (task.step, task.fence):
-            found.append(message.delivery)
+            found.add(message.delivery)
     return found
