@@ -46,7 +46,7 @@ class Said:
     """An event of a record. `what` is accepted, started, cancel-requested, succeeded, failed or cancelled.
 
     Of a start: `by` which worker. Of an end: the `fence` it answers, `effect`, the new `state` of the tool, whether it
-    `wants` to run.
+    `wants` to run, the `code` of its failure and `why` in words.
     """
 
     sequence: int
@@ -61,6 +61,7 @@ class Said:
     wants: bool = False
     code: str | None = None
     by: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ def report(outcome: Outcome) -> Iterator[str]:
     attempts = Counter(said.operation for said in history.said if said.what == "started")
     yield f"{len(history.asked)} requests, {len(accepted)} operations accepted, in {outcome.seconds:.0f} s"
     yield f"ended: {_counts(ends)}; failures: {_counts(codes)}"
+    for code, why in {said.code: said.why for said in history.said if said.what == "failed"}.items():
+        yield f"    {code}, as: {why}"
     yield f"refusals and lost answers: {_counts(outcome.refusals)}"
     again, most = sum(count > 1 for count in attempts.values()), max(attempts.values(), default=0)
     yield f"operations begun more than once: {again}, the most: {most} times; starts in vain: {outcome.restarts}"

@@ -145,6 +145,7 @@ def _said(event: Recorded, sequence: int, at: float) -> Said:
                 state=tool.state.value if tool else None,
                 wants=tool is not None and tool.desired == "running",
                 code=event.error.code if isinstance(event, OperationFailed) else None,
+                why=event.error.message if isinstance(event, OperationFailed) else "",
             )
         case OperationStarted():
             return Said(**about, by=event.worker)
