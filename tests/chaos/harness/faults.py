@@ -208,8 +208,9 @@ class Faults:
 
     async def _disk_full(self, planned: Planned) -> tuple[str, None]:
         name = _chosen(sorted(self._stage.homes), planned)
-        with filled(self._stage.homes[name]):
-            await asyncio.sleep(planned.seconds)
+        async with self._busy[f"disk of {name}"]:
+            with filled(self._stage.homes[name]):
+                await asyncio.sleep(planned.seconds)
         return name, None
 
     async def _nats_disk_full(self, planned: Planned) -> tuple[str, None]:
