@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from libs.contracts.permissions import permissions
+from libs.runtime.cancellation import abandon
 from libs.runtime.datalock import DataLock
 from libs.runtime.embedded import EmbeddedNats
 from libs.runtime.settings import Settings
@@ -119,9 +120,7 @@ async def _serve(
     try:
         await serve(services, settings, ready=lambda: saying.append(asyncio.create_task(say())), listener=listener)
     finally:
-        for task in saying:
-            task.cancel()
-        await asyncio.gather(*saying, return_exceptions=True)
+        await abandon(*saying)
     for task in saying:
         if not task.cancelled():
             task.result()

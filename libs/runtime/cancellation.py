@@ -44,6 +44,13 @@ def told_to_end() -> bool:
     return task is None or task.cancelling() > 0
 
 
+async def abandon(*tasks: asyncio.Future[Any]) -> None:
+    """Broken off, and ended when this returns; what became of them, a failure in that same moment too, is nobody's."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 async def lasting(work: Coroutine[Any, Any, Result]) -> Result:
     """For a task that goes on until it is told to end. Raises `CancelledByNobody` where it is cancelled otherwise."""
     try:

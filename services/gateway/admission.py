@@ -20,6 +20,7 @@ from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.records import Record
 from libs.runtime.bus.waiting import WaitingCommands
+from libs.runtime.cancellation import abandon
 from libs.runtime.http.problems import Problem
 from libs.runtime.logging import get_logger
 from services.gateway import problems
@@ -53,8 +54,7 @@ class Admission:
             try:
                 yield
             finally:
-                looking.cancel()
-                await asyncio.gather(looking, return_exceptions=True)
+                await abandon(looking)
 
     @asynccontextmanager
     async def room(self, request: Request, tool: str | None = None) -> AsyncGenerator[None]:

@@ -19,6 +19,7 @@ from libs.runtime.bus.connecting import connect
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.session import break_when
+from libs.runtime.cancellation import abandon
 from libs.runtime.http.inside import Inside
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_callout import credentials
@@ -89,9 +90,7 @@ class Agency:
                 async with self._door(bus, router, self.issuer):
                     yield
         finally:
-            for task in self._tasks:
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await abandon(*self._tasks)
             await database.close()
 
     @asynccontextmanager

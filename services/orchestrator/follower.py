@@ -16,6 +16,7 @@ from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Refused, Unavailable
 from libs.runtime.bus.lease import LeaseLost, lease
 from libs.runtime.bus.logs import Line, LogWriter, Overtaken, bounded
+from libs.runtime.cancellation import abandon
 from services.orchestrator.domain.log_frames import LogPosition, stamped
 from services.orchestrator.domain.log_lag import Lag
 from services.orchestrator.domain.observations import ServiceObservation
@@ -135,10 +136,7 @@ class Follower:
         self.changed.set()
 
     async def _leave_all(self) -> None:
-        tasks = list(self._following.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await abandon(*self._following.values())
         self._ended.clear()
 
 

@@ -21,6 +21,7 @@ from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import Replaced
+from libs.runtime.cancellation import abandon
 from libs.runtime.http.authentication import principal
 from libs.runtime.http.lifecycle import stopping
 from libs.runtime.http.problems import Problem
@@ -133,9 +134,7 @@ class NdJson(StreamingResponse):
             try:
                 await asyncio.wait({streaming, stopped}, return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (streaming, stopped):
-                    task.cancel()
-                await asyncio.gather(streaming, stopped, return_exceptions=True)
+                await abandon(streaming, stopped)
         if not streaming.cancelled():
             streaming.result()
         else:
@@ -222,9 +221,7 @@ async def _talk(websocket: WebSocket, session: LiveSession) -> None:
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await abandon(*tasks)
     if leaving.cancelled():
         await _say_goodbye(websocket, None if speaking.cancelled() else speaking.exception())
 

@@ -18,6 +18,7 @@ from datetime import datetime
 from libs.contracts.streams import EVENTS, LOGS, Stream
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Discarded, Replaced, asked_of, extent, read
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 from services.status.domain.topics import EVERYTHING, keys_of_event
 from services.status.frames import Entry
@@ -207,5 +208,4 @@ class Feeds:
     async def _close(self, key: tuple[str, ...], there: _Open) -> None:
         if self._open.get(key) is there:
             del self._open[key]
-        there.reading.cancel()
-        await asyncio.gather(there.reading, return_exceptions=True)
+        await abandon(there.reading)

@@ -16,6 +16,7 @@ from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.reader import read, read_until_now
 from libs.runtime.bus.stored import Kept
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 from services.status.domain.cursors import missing_because
 from services.status.domain.entries import OperationEntry
@@ -134,8 +135,7 @@ async def _end_of_log(bus: Bus, over: Over, subject: str) -> AsyncGenerator[asyn
     try:
         yield end
     finally:
-        finding.cancel()
-        await asyncio.gather(finding, return_exceptions=True)
+        await abandon(finding)
 
 
 async def _newest(bus: Bus, subject: str) -> int:

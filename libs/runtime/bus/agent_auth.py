@@ -21,6 +21,7 @@ from libs.contracts.permissions import CALLOUT, agent_permissions
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Unavailable
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 from libs.runtime.nats_callout import Callout, admission, asked, refusal, signer
 from libs.runtime.nats_config import MACHETE
@@ -81,9 +82,7 @@ async def authorizing_agents(bus: Bus, issuer: Issuer, known: KnownAgents, *, qu
     finally:
         if not bus.nats.is_closed:
             await subscription.unsubscribe()
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await abandon(*pending)
 
 
 async def disconnect(connecting: AbstractAsyncContextManager[Bus], gone: Callable[[str], bool]) -> int:

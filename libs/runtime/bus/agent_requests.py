@@ -29,6 +29,7 @@ from libs.contracts.agents import STATUS_HEADER, is_inbox_of
 from libs.contracts.subjects import AGENT, BadSubject
 from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 
 # Answered at one time: more than these would take the memory that people's requests need.
@@ -182,6 +183,4 @@ class _Responder:
         """What takes longer than `GRACE` to be answered is let go: the agent asks again, with its key."""
         if self._pending:
             await asyncio.wait(self._pending, timeout=GRACE)
-        for task in self._pending:
-            task.cancel()
-        await asyncio.gather(*self._pending, return_exceptions=True)
+        await abandon(*self._pending)

@@ -25,6 +25,7 @@ from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.delivery import Delivery
 from libs.runtime.bus.provision import consumer_config
 from libs.runtime.bus.timing import Timing
+from libs.runtime.cancellation import abandon
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +64,7 @@ class Intake:
             with scrape.looked_up(self._queue):
                 await self._take_for_ever(inbox)
         finally:
-            waking.cancel()
-            for task in self._in_hand:
-                task.cancel()
-            await asyncio.gather(waking, *self._in_hand, return_exceptions=True)
+            await abandon(waking, *self._in_hand)
             if not self._bus.nats.is_closed:
                 await subscription.unsubscribe()
 

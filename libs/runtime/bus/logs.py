@@ -29,6 +29,7 @@ from libs.runtime import metrics
 from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.failures import Conflict, Refused, Unavailable
 from libs.runtime.bus.stored import Kept
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 
 log = get_logger(__name__)
@@ -256,8 +257,7 @@ class LogWriter:
             raise
         finally:
             self._inside = None
-            ticking.cancel()
-            await asyncio.gather(ticking, return_exceptions=True)
+            await abandon(ticking)
             if self._broken is None:
                 await self.flush()
 

@@ -36,6 +36,7 @@ from libs.runtime.bus.connection import Bus
 from libs.runtime.bus.reader import Extent, Replaced, extent, read_until_now
 from libs.runtime.bus.signals import woken
 from libs.runtime.bus.stored import Kept
+from libs.runtime.cancellation import abandon
 
 log = structlog.get_logger(__name__)
 
@@ -253,9 +254,7 @@ class Projection:
             done, _ = await asyncio.wait({watching, taking}, return_when=asyncio.FIRST_COMPLETED)
             log.info("the projection needs a new consumer", why=next(task.result() for task in done))
         finally:
-            for task in (watching, taking):
-                task.cancel()
-            await asyncio.gather(watching, taking, return_exceptions=True)
+            await abandon(watching, taking)
 
     async def _take_in(self, arrived: asyncio.Queue[Msg]) -> str:
         clock, stored_at = asyncio.get_running_loop(), 0.0

@@ -11,6 +11,7 @@ import structlog
 from libs.runtime.bus.failures import Unavailable
 from libs.runtime.bus.operation import Away, CancelSeen, DeadlinePassed, FencedOff, Interrupted, Operation
 from libs.runtime.bus.signals import woken
+from libs.runtime.cancellation import abandon
 
 log = structlog.get_logger(__name__)
 
@@ -29,13 +30,10 @@ async def under_watch(act: Callable[[], Awaitable[Result]], operation: Operation
         done, _ = await asyncio.wait({work, *watches}, return_when=asyncio.FIRST_COMPLETED)
         if work in done:
             return work.result()
-        work.cancel()
-        await asyncio.gather(work, return_exceptions=True)
+        await abandon(work)
         raise next(watch.result() for watch in watches if watch in done)
     finally:
-        for each in (work, *watches):
-            each.cancel()
-        await asyncio.gather(work, *watches, return_exceptions=True)
+        await abandon(work, *watches)
 
 
 async def _persistently(act: Callable[[], Awaitable[Result]], operation: Operation) -> Result:

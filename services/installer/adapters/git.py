@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from libs.contracts.source import GitUrl, Refused, check_git_url, check_ref, check_subdir
 from libs.contracts.written import InvalidManifest
+from libs.runtime.cancellation import abandon
 from libs.runtime.masking import inert, masked
 from libs.runtime.version import VERSION
 from libs.runtime.work_folders import sweep, work_folder
@@ -221,9 +222,7 @@ class _Fetch:
                 await listening
                 code = await child.wait()
             finally:
-                listening.cancel()
-                watching.cancel()
-                await asyncio.wait({listening, watching})
+                await abandon(listening, watching)
         await self._check_size()
         if code > SIGNALLED:
             raise git_says.killed(code - SIGNALLED)

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
+from libs.runtime.cancellation import abandon
+
 LINES_HELD = 1024
 
 
@@ -37,5 +39,4 @@ async def in_batches(lines: AsyncIterator[str]) -> AsyncGenerator[list[str], Non
                 yield batch
         await collecting
     finally:
-        collecting.cancel()
-        await asyncio.wait({collecting})
+        await abandon(collecting)

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from libs.runtime import metrics
+from libs.runtime.cancellation import abandon
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.domain.build_slots import slots_for, waiting_line
 
@@ -186,8 +187,7 @@ async def _beating(held: Held, bound: float) -> AsyncGenerator[None]:
     try:
         yield
     finally:
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        await abandon(beating)
 
 
 def _now() -> int:

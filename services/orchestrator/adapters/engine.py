@@ -17,6 +17,7 @@ from typing import Any, Literal
 from urllib.parse import quote, urlencode, urlsplit
 
 from libs.runtime import metrics
+from libs.runtime.cancellation import abandon
 from services.orchestrator.domain.failures import EngineAway, EngineError, disk_full_sentence, is_about_room
 
 Method = Literal["GET", "POST", "DELETE", "HEAD"]
@@ -186,8 +187,7 @@ async def _finished(change: Coroutine[Any, Any, bytes]) -> bytes:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait({task}, timeout=END_OF_A_CHANGE)
-        task.cancel()
-        await asyncio.wait({task})
+        await abandon(task)
         raise
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from time import monotonic, time_ns
 from typing import Any
 
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.adapters.inspection import inspect_container
@@ -168,9 +169,8 @@ class DockerFeed:
                         return
                     yield answer
             finally:
-                if coming is not None and not coming.done():
-                    coming.cancel()
-                    await asyncio.wait({coming})
+                if coming is not None:
+                    await abandon(coming)
 
 
 async def with_pauses(chunks: AsyncGenerator[bytes], pause: float) -> AsyncGenerator[bytes]:
@@ -186,9 +186,8 @@ async def with_pauses(chunks: AsyncGenerator[bytes], pause: float) -> AsyncGener
             if not chunk:
                 return
     finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
+        if coming is not None:
+            await abandon(coming)
         await chunks.aclose()
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
+from libs.runtime.cancellation import abandon
 from services.orchestrator.adapters.engine import Engine, Query, path_of
 from services.orchestrator.adapters.feed import DockerFeed
 from services.orchestrator.adapters.last_lines import last_lines
@@ -65,8 +66,7 @@ async def wait_until_ready(
             if ended.done():
                 service = await _ending(feed, container, ended.result())
     finally:
-        ended.cancel()
-        await asyncio.wait({ended})
+        await abandon(ended)
 
 
 async def _inspect(engine: Engine, container: str) -> dict[str, Any]:
@@ -133,9 +133,7 @@ async def _unless(ended: asyncio.Future[int], probe: Any) -> Answer | None:
         await asyncio.wait({asked, ended}, return_when=asyncio.FIRST_COMPLETED)
         return asked.result() if asked.done() else None
     finally:
-        if not asked.done():
-            asked.cancel()
-            await asyncio.wait({asked})
+        await abandon(asked)
 
 
 async def _probe(target: Target, spec: ContainerSpec) -> Answer:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from libs.contracts.problems import Failure
+from libs.runtime.cancellation import abandon
 from libs.runtime.logging import get_logger
 from services.orchestrator.adapters.engine import Engine
 from services.orchestrator.adapters.feed import DockerFeed
@@ -113,8 +114,7 @@ class StackWatch:
         try:
             yield happened
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await abandon(listening)
 
     async def front(self, spec: ContainerSpec, service: str, host_port: int | None) -> None:
         """Returns when the service that people open answers as `spec` says. How often it may end, others know."""

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from libs.runtime.cancellation import abandon
+
 Work = Coroutine[Any, Any, None]
 
 
@@ -16,7 +18,7 @@ async def unless(work: Work, failure: Work) -> None:
             if task.done():
                 task.result()
     finally:
-        await _ended(working, watching)
+        await abandon(working, watching)
 
 
 async def all_of(*works: Work) -> None:
@@ -27,10 +29,4 @@ async def all_of(*works: Work) -> None:
         for task in done:
             task.result()
     finally:
-        await _ended(*tasks)
-
-
-async def _ended(*tasks: asyncio.Future[None]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+        await abandon(*tasks)
