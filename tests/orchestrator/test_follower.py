@@ -140,6 +140,7 @@ async def test_a_chunk_that_says_nothing_of_where_it_ends_costs_no_line_after_it
 
 async def test_a_log_that_ends_at_once_is_not_asked_for_without_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.orchestrator.follower.PAUSE", 0.3)
+    monkeypatch.setattr("services.orchestrator.follower.LOOK_AGAIN", 0.05)
     Ending.begun.clear()
     async with staged() as stage, following(stage, Ending):
         await eventually(lambda: len(Ending.begun) > 3, "it is asked for again")
