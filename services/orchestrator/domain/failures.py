@@ -6,8 +6,8 @@ from typing import Any
 from libs.contracts.problems import Failure
 
 _PORT_WORDS = ("port is already allocated", "address already in use", "ports are not available", "failed to bind")
-# Of engines up to 26, and of later ones.
 _NO_ROOM = ("no space left on device", "disk quota exceeded")
+# Of engines up to 26, and of later ones.
 _NO_ADDRESSES = (("available", "address pool"), ("predefined address pools", "fully subnetted"))
 
 
